@@ -1,0 +1,3 @@
+"""guardproxy: an inference-time guardrail proxy for LLM agents."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,139 @@
+"""What travels: requests, turns and the tool calls in them, the same for every API surface. All frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class CallKind(StrEnum):
+    FUNCTION = "function"
+    CUSTOM = "custom"
+    LEGACY_FUNCTION = "function_call"
+    OPAQUE = "opaque"  # a kind this version does not know: judged as a call, blocked unless a policy names it
+
+
+class CallKey(NamedTuple):
+    """A call's place in its turn. The legacy `function_call` of a choice has position -1."""
+
+    choice: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call as the model emitted it. `arguments` is the raw text: JSON for functions, anything for custom tools."""
+
+    key: CallKey
+    kind: CallKind
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the request declares. `parameters` is its JSON Schema; None where the tool has none."""
+
+    kind: CallKind
+    name: str
+    description: str
+    parameters: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool answered, as the agent reports it. `digest` is keyed on the text alone."""
+
+    call_id: str
+    tool: str
+    text: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the conversation so far; `text` joins its text parts with newlines."""
+
+    role: str
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    result: ToolResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's request. `tree` is the decoded body and the only thing that is forwarded; the rest are views of it."""
+
+    surface: str
+    model: str
+    stream: bool
+    tree: Mapping[str, Any]
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...]
+    forced_tool: bool = False  # tool_choice names a tool or requires one
+    choices: int = 1
+    structured_output: bool = False  # response_format asks for JSON
+    uninspected: tuple[str, ...] = ()  # kinds of content that no guard can read: image, audio, file, other
+
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        return tuple(m.result for m in self.messages if m.result is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Everything the model said for one request, complete. Texts and finish reasons are by choice."""
+
+    calls: tuple[ToolCall, ...]
+    texts: Mapping[int, str]
+    finish_reasons: Mapping[int, str]
+    usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    choice: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A piece of a call, or the whole of it. Empty strings say nothing."""
+
+    key: CallKey
+    kind: CallKind | None
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishDelta:
+    choice: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDelta:
+    usage: Mapping[str, Any]
+
+
+Delta = TextDelta | CallDelta | FinishDelta | UsageDelta
+
+
+class Position(StrEnum):
+    """How a learned prefix reaches the model's turn."""
+
+    CONTINUE_FINAL_MESSAGE = "continue_final_message"
+    PREFIX_FLAG = "prefix_flag"
+    TRAILING_ASSISTANT = "trailing_assistant"
+    INSTRUCTION = "instruction"
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """A prefix and where to put it. Surfaces know how to write it into their tree."""
+
+    text: str
+    position: Position

@@ -1,0 +1,117 @@
+"""From deltas to calls. Where two clients could put the same deltas together in two ways, the stream is refused.
+
+Some clients concatenate every string of a delta, some let the first value win, some the last. So a call's name may
+come once, its id must not change, and nothing of a call may follow its choice's finish.
+
+Some clients know calls and choices by their index, some by their place in a list. So both must begin in the order of
+their indexes, without gaps, and one event may bring but one piece of a call.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from guardproxy.errors import UpstreamProtocolError
+from guardproxy.model import CallDelta, CallKey, CallKind, Delta, FinishDelta, TextDelta, ToolCall, Turn, UsageDelta
+
+MAX_CALLS = 256
+
+
+@dataclass(slots=True)
+class _Parts:
+    kind: CallKind | None = None
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class Assembler:
+    """Collects one turn. `feed` raises UpstreamProtocolError on a delta that has no single reading."""
+
+    def __init__(self) -> None:
+        self._calls: dict[CallKey, _Parts] = {}
+        self._texts: dict[int, list[str]] = {}
+        self._finish: dict[int, str] = {}
+        self._seen_choices: set[int] = set()
+        self._choices_in_order = True
+        self._usage: dict[str, Any] | None = None
+
+    def feed(self, deltas: Iterable[Delta]) -> None:
+        """The deltas of one event."""
+        pieces: set[CallKey] = set()
+        for delta in deltas:
+            match delta:
+                case TextDelta():
+                    self._see(delta.choice)
+                    self._texts.setdefault(delta.choice, []).append(delta.text)
+                case CallDelta():
+                    if delta.key in pieces:
+                        raise UpstreamProtocolError("the upstream sent a tool call twice in one event")
+                    pieces.add(delta.key)
+                    self._add_call(delta)
+                case FinishDelta():
+                    self._add_finish(delta)
+                case UsageDelta():
+                    self._usage = dict(delta.usage)
+                case _:
+                    assert_never(delta)
+        if self._calls and not self._choices_in_order:
+            raise UpstreamProtocolError("the upstream began its choices out of order, with tool calls in them")
+
+    def turn(self) -> Turn:
+        """The complete turn. Raises UpstreamProtocolError when a choice has not ended or a call has no name or id."""
+        if unfinished := self._seen_choices - self._finish.keys():
+            raise UpstreamProtocolError(f"the upstream's answer ends before choice {min(unfinished)} has finished")
+        return Turn(
+            calls=tuple(_call(key, parts) for key, parts in sorted(self._calls.items())),
+            texts={choice: "".join(pieces) for choice, pieces in self._texts.items()},
+            finish_reasons=dict(self._finish),
+            usage=self._usage,
+        )
+
+    def _see(self, choice: int) -> None:
+        if choice not in self._seen_choices:
+            self._choices_in_order = self._choices_in_order and choice == len(self._seen_choices)
+            self._seen_choices.add(choice)
+
+    def _begin_call(self, key: CallKey) -> _Parts:
+        if len(self._calls) >= MAX_CALLS:
+            raise UpstreamProtocolError(f"the upstream sent more than {MAX_CALLS} tool calls")
+        if key.position > 0 and key._replace(position=key.position - 1) not in self._calls:
+            raise UpstreamProtocolError("the upstream began its tool calls out of order")
+        self._calls[key] = parts = _Parts()
+        return parts
+
+    def _add_call(self, delta: CallDelta) -> None:
+        self._see(delta.key.choice)
+        if delta.key.choice in self._finish:
+            raise UpstreamProtocolError("the upstream sent part of a tool call after its choice had finished")
+        parts = self._calls.get(delta.key) or self._begin_call(delta.key)
+        if delta.kind is not None:
+            if parts.kind not in (None, delta.kind):
+                raise UpstreamProtocolError("the upstream changed the type of a tool call midway")
+            parts.kind = delta.kind
+        if delta.id:
+            if parts.id not in ("", delta.id):
+                raise UpstreamProtocolError("the upstream changed the id of a tool call midway")
+            parts.id = delta.id
+        if delta.name:
+            if parts.name:
+                raise UpstreamProtocolError("the upstream sent the name of a tool call twice")
+            parts.name = delta.name
+        parts.arguments.append(delta.arguments)
+
+    def _add_finish(self, delta: FinishDelta) -> None:
+        self._see(delta.choice)
+        if self._finish.setdefault(delta.choice, delta.reason) != delta.reason:
+            raise UpstreamProtocolError("the upstream finished a choice twice with different reasons")
+
+
+def _call(key: CallKey, parts: _Parts) -> ToolCall:
+    if parts.kind is None:
+        raise UpstreamProtocolError("the upstream sent a tool call of no known type")
+    if not parts.name:
+        raise UpstreamProtocolError("the upstream sent a tool call without a name")
+    if not parts.id and parts.kind is not CallKind.LEGACY_FUNCTION:
+        raise UpstreamProtocolError("the upstream sent a tool call without an id")
+    return ToolCall(key, parts.kind, parts.id, parts.name, "".join(parts.arguments))
