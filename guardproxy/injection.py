@@ -1,0 +1,144 @@
+"""The learned prefix on its way through one attempt: into the request, and out of the answer again.
+
+That it was applied is never assumed: the answer may show it, and for each model and position one probe is sent in the
+background. What is known goes into the exchange.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from guardproxy.errors import GuardproxyError, UpstreamRefusal
+from guardproxy.exchange import Exchange
+from guardproxy.model import Injection, Request
+from guardproxy.prefix.echo import EchoFilter
+from guardproxy.prefix.injector import Inject, Plan, Prefixer, Reason, Skip
+from guardproxy.prefix.probe import probe
+from guardproxy.prefix.verification import ProbeAnswer
+from guardproxy.stream.frame import Frame
+from guardproxy.surfaces.surface import Surface
+
+_log = logging.getLogger(__name__)
+
+AskOnce = Callable[[Request], Awaitable[Frame]]
+"""Sends a whole (not streamed) request to the upstream and returns its one frame. Raises UpstreamError."""
+
+_probes: set[asyncio.Task[None]] = set()  # a task that nobody refers to may be collected while it runs
+
+
+class PrefixStage:
+    """For one attempt. Without a prefixer, or where it skips the request, everything passes untouched."""
+
+    def __init__(
+        self, prefixer: Prefixer | None, surface: Surface, request: Request, upstream: str, exchange: Exchange
+    ) -> None:
+        self._prefixer = prefixer
+        self._surface = surface
+        self._request = request
+        self._upstream = upstream
+        self._exchange = exchange
+        self._replan()
+
+    def apply(self, request: Request) -> Request:
+        match self._plan:
+            case Inject(injection):
+                return self._surface.with_injection(request, injection)
+            case Skip():
+                return request
+
+    def receive(self, frame: Frame) -> Sequence[Frame]:
+        """What to send for a frame that may leave: its text without the echo, or nothing while it may yet be one."""
+        if self._echo is None:
+            return (frame,)
+        return self._echo.receive(frame)
+
+    def fall_back(self, refusal: UpstreamRefusal) -> bool:
+        """Whether the refusal was about the prefix and there is another position to try; it is then in force."""
+        if not isinstance(self._plan, Inject) or self._prefixer is None:
+            return False
+        position = self._plan.injection.position
+        if not self._prefixer.refused(self._upstream, self._request.model, position, refusal):
+            return False
+        self._replan()
+        return True
+
+    def conclude(self, ask_once: AskOnce) -> None:
+        """At the end of the upstream's answer: notes what is known of the prefix, and sends the probe if it is due."""
+        if self._prefixer is None or not isinstance(self._plan, Inject):
+            return
+        model, position = self._request.model, self._plan.injection.position
+        echoed = self._echo.echoed if self._echo else None
+        self._exchange.prefix_outcome = self._prefixer.outcome(self._plan, self._upstream, model, echoed).value
+        if self._prefixer.probe_due(self._upstream, model, position):
+            task = asyncio.create_task(self._probe(self._prefixer, ask_once))
+            _probes.add(task)
+            task.add_done_callback(_probes.discard)
+
+    def _replan(self) -> None:
+        self._plan: Plan = Skip(Reason.OFF)
+        if self._prefixer is not None:
+            self._plan = self._prefixer.plan(self._request, self._upstream)
+        self._echo = None
+        match self._plan:
+            case Skip():
+                self._exchange.prefix_outcome = self._plan.outcome.value
+            case Inject(injection, artifact_id):
+                self._exchange.prefix_position, self._exchange.prefix_id = injection.position.value, artifact_id
+                self._exchange.prefix_outcome = "unverified"
+                texts = self._prefixer.echo_filter(self._plan) if self._prefixer else None
+                self._echo = EchoStage(self._surface, texts) if texts else None
+
+    async def _probe(self, prefixer: Prefixer, ask_once: AskOnce) -> None:
+        assert isinstance(self._plan, Inject)
+        surface, model, position = self._surface, self._request.model, self._plan.injection.position
+
+        async def ask(question: str, injection: Injection | None, max_tokens: int) -> ProbeAnswer:
+            request = surface.question(model, question, max_tokens)
+            frame = await ask_once(surface.with_injection(request, injection) if injection else request)
+            usage = surface.usage_of(frame) or {}
+            tokens = usage.get("prompt_tokens")
+            return ProbeAnswer(surface.texts_of(frame).get(0, ""), tokens if isinstance(tokens, int) else None)
+
+        try:
+            prefixer.learn(self._upstream, model, position, await probe(ask, position))
+        except GuardproxyError as error:  # nothing was learned: the outcome stays unverified, which is counted
+            _log.warning("the probe of upstream %s came to nothing: %s", self._upstream, type(error).__name__)
+
+
+class EchoStage:
+    """Takes the echo of a prefix out of frames, however it is spread over them."""
+
+    def __init__(self, surface: Surface, texts: EchoFilter) -> None:
+        self._surface = surface
+        self._texts = texts
+        self._undecided: set[int] = set()
+        self._held: list[Frame] = []
+
+    @property
+    def echoed(self) -> bool | None:
+        return self._texts.echoed
+
+    def receive(self, frame: Frame) -> Sequence[Frame]:
+        if frame.tree is None:
+            return [*self._take_held(), frame]
+        shown = self._shown(self._surface.texts_of(frame))
+        for choice in self._surface.finished_in(frame):
+            rest = self._texts.finish(choice)
+            self._undecided.discard(choice)
+            if rest:
+                shown[choice] = shown.get(choice, "") + rest
+        self._held.append(self._surface.with_texts(frame, shown) if shown else frame)
+        return () if self._undecided else self._take_held()
+
+    def _shown(self, texts: Mapping[int, str]) -> dict[int, str]:
+        """What each choice shows of the frame's text: nothing while it may be part of an echo."""
+        shown: dict[int, str] = {}
+        for choice, text in texts.items():
+            passed = self._texts.receive(choice, text)
+            shown[choice] = passed or ""
+            (self._undecided.add if passed is None else self._undecided.discard)(choice)
+        return shown
+
+    def _take_held(self) -> list[Frame]:
+        held, self._held = self._held, []
+        return held

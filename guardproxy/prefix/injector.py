@@ -1,0 +1,177 @@
+"""Whether a request gets a prefix and where, and what is remembered of how servers took it. No I/O but the clock."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from guardproxy.errors import UpstreamRefusal
+from guardproxy.model import Injection, Position, Request
+from guardproxy.prefix.artifact import PrefixArtifact, Use
+from guardproxy.prefix.capability import Capability, positions
+from guardproxy.prefix.echo import EchoFilter
+from guardproxy.prefix.memory import Memory
+from guardproxy.prefix.verification import Outcome, Verification
+
+_FORGET_AFTER_S = 3600.0
+_MODELS_REMEMBERED = 1024
+_PROBES_REMEMBERED = 256  # and made in an hour: model names come from clients, and each new one costs a probe
+
+# How servers say that they do not take a prefix where it was put. Only such a refusal is worth a second request.
+_NAMES_THE_PREFIX = re.compile(
+    r"pre-?fill|continue_final_message|add_generation_prompt|\bprefix\b|last (?:message )?role|(?:last|final) message"
+    r"|assistant (?:message|turn|role|prefill|response)|model turn|ends? with (?:a |an )?(?:user|assistant|role)"
+    r"|roles? must alternate|role.{0,20}assistant",
+    re.IGNORECASE,
+)
+_REFUSING = (400, 422, 500)  # 500: a chat template that raises
+
+
+class Reason(StrEnum):
+    """Why a request gets no prefix."""
+
+    OFF = "off"
+    NO_ARTIFACT = "no_artifact"
+    ASSISTANT_LAST = "assistant_last"  # the client prefills the turn itself
+    CALL_IN_PROGRESS = "call_in_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    injection: Injection
+    artifact_id: str
+    fell_back: bool = False  # a better position was refused, or shown not to work
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    reason: Reason
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.OFF if self.reason is Reason.OFF else Outcome.SKIPPED
+
+
+Plan = Inject | Skip
+
+
+class Prefixer:
+    """The first of `artifacts` whose model globs match is used. `upstreams` says by name what each server can do.
+
+    Not shared between threads. An upstream that is not named gets the prefix as an instruction.
+    """
+
+    def __init__(
+        self,
+        artifacts: Sequence[PrefixArtifact],
+        *,
+        keep: bool = False,
+        upstreams: Mapping[str, Capability] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.keep = keep
+        self._artifacts = tuple(artifacts)
+        self._upstreams = dict(upstreams or {})
+        self._refused: Memory[tuple[str, str], frozenset[Position]] = Memory(_MODELS_REMEMBERED, _FORGET_AFTER_S, clock)
+        self._verified: Memory[tuple[str, str, Position], Outcome | None] = Memory(
+            _PROBES_REMEMBERED, _FORGET_AFTER_S, clock
+        )
+
+    def plan(self, request: Request, upstream: str) -> Plan:
+        artifact = next((artifact for artifact in self._artifacts if artifact.fits(request.model)), None)
+        if artifact is None:
+            return Skip(Reason.NO_ARTIFACT if self._artifacts else Reason.OFF)
+        possible = self._positions(upstream, request.model)
+        if not possible:
+            return Skip(Reason.OFF)
+        last = request.messages[-1] if request.messages else None
+        if last is not None and last.role == "assistant":
+            return Skip(Reason.CALL_IN_PROGRESS if last.calls else Reason.ASSISTANT_LAST)
+        if artifact.position is Use.INSTRUCTION or _wants_an_instruction(request):
+            return self._inject(artifact, Position.INSTRUCTION)
+        refused = self._refused.get((upstream, request.model)) or frozenset()
+        left = [position for position in possible if position not in refused]
+        return self._inject(artifact, left[0] if left else possible[-1], fell_back=bool(refused & set(possible)))
+
+    def refused(self, upstream: str, model: str, position: Position, error: UpstreamRefusal) -> bool:
+        """Whether to send the request again, at the next position: the refusal is about the prefix. Remembers it."""
+        if position is Position.INSTRUCTION or not _is_about_the_prefix(error):
+            return False
+        self._avoid(upstream, model, position)
+        return True
+
+    def probe_due(self, upstream: str, model: str, position: Position) -> bool:
+        """True once for each model and position, for the one who then probes; it is due again after an hour."""
+        key = (upstream, model, position)
+        if position is Position.INSTRUCTION or key in self._verified or self._verified.full:
+            return False
+        self._verified.put(key, None)
+        return True
+
+    def learn(self, upstream: str, model: str, position: Position, shown: Verification) -> None:
+        """What a probe showed. A position that is shown not to work is left, as if it had been refused."""
+        self._verified.put((upstream, model, position), shown.outcome)
+        if shown.refusal is not None:
+            self.refused(upstream, model, position, shown.refusal)
+        elif shown.failed and position is not Position.INSTRUCTION:
+            self._avoid(upstream, model, position)
+
+    def echo_filter(self, plan: Inject) -> EchoFilter | None:
+        """For the answer to a request that was sent with `plan`; an instruction is not part of the answer."""
+        if plan.injection.position is Position.INSTRUCTION:
+            return None
+        return EchoFilter(plan.injection.text, keep=self.keep)
+
+    def outcome(self, plan: Plan, upstream: str, model: str, echoed: bool | None) -> Outcome:
+        """What may be claimed of one answer. `echoed` is the echo filter's, None without one."""
+        match plan:
+            case Skip():
+                return plan.outcome
+            case Inject(Injection(position=Position.INSTRUCTION)):
+                return Outcome.FALLBACK if plan.fell_back else Outcome.INSTRUCTION
+            case Inject(injection):
+                if echoed:
+                    return Outcome.APPLIED_ECHO
+                return self._verified.get((upstream, model, injection.position)) or Outcome.UNVERIFIED
+
+    def _positions(self, upstream: str, model: str) -> tuple[Position, ...]:
+        return positions(self._upstreams.get(upstream, Capability()), model)
+
+    def _inject(self, artifact: PrefixArtifact, position: Position, fell_back: bool = False) -> Inject:
+        text = artifact.instruction_text if position is Position.INSTRUCTION else artifact.text
+        return Inject(Injection(text, position), artifact.id, fell_back)
+
+    def _avoid(self, upstream: str, model: str, position: Position) -> None:
+        known = self._refused.get((upstream, model)) or frozenset()
+        self._refused.put((upstream, model), known | {position})
+
+
+def _wants_an_instruction(request: Request) -> bool:
+    """A forced call or a JSON answer cannot begin with a sentence, and a thinking model would skip its thoughts."""
+    return request.forced_tool or request.structured_output or _asks_to_think(request.tree)
+
+
+def _asks_to_think(tree: Mapping[str, Any]) -> bool:
+    effort = tree.get("reasoning_effort")
+    template = tree.get("chat_template_kwargs")
+    switched = [template.get(name) for name in ("enable_thinking", "thinking")] if isinstance(template, Mapping) else []
+    return (
+        (effort is not None and effort != "none")
+        or _is_on(tree.get("reasoning"))
+        or _is_on(tree.get("thinking"))
+        or any(switched)
+    )
+
+
+def _is_on(setting: object) -> bool:
+    """Of `thinking` and `reasoning`, which are objects with a type, an effort or a switch."""
+    if not isinstance(setting, Mapping):
+        return bool(setting)
+    return setting.get("type") != "disabled" and setting.get("enabled") is not False and setting.get("effort") != "none"
+
+
+def _is_about_the_prefix(error: UpstreamRefusal) -> bool:
+    said = " ".join(filter(None, (error.message, error.param, error.code)))
+    return error.status in _REFUSING and _NAMES_THE_PREFIX.search(said) is not None

@@ -1,0 +1,176 @@
+"""The learned prefix through the whole proxy: in, verified, and out of the answer again."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from guardproxy.errors import UpstreamRefusal
+from guardproxy.model import Position
+from guardproxy.prefix.artifact import PrefixArtifact
+from guardproxy.prefix.capability import Capability
+from guardproxy.prefix.injector import Prefixer
+from guardproxy.testing import chat
+from guardproxy.testing.fakes import FakeGuard, Play
+from guardproxy.testing.proxy import ProxyUnderTest, Received, proxy
+
+PREFIX = "I will help with what is safe."
+NO_PROBE = [chat.body(chat.completion({"content": "?"}, finish_reason="stop"))]
+
+
+def prefixed(
+    *plays: Play | UpstreamRefusal, server: str = "vllm", keep: bool = False, **settings: Any
+) -> ProxyUnderTest:
+    artifact = PrefixArtifact.model_validate(
+        {
+            "version": 1,
+            "id": "test",
+            "text": PREFIX,
+            "learned": {"method": "hand-written", "date": None, "source": "a test"},
+            "models": ["*"],
+            "position": "prefill",
+            "digest": "sha256:" + "0" * 64,
+            "scores": None,
+        }
+    )
+    prefixer = Prefixer([artifact], keep=keep, upstreams={"fake": Capability(server=server)})
+    return proxy(*plays, NO_PROBE, guards=[FakeGuard(lambda call: [])], prefixer=prefixer, **settings)
+
+
+def stream_of(*pieces: str) -> Play:
+    return [chat.events([*map(chat.text, pieces), chat.finish("stop")])]
+
+
+def text_of(received: Received) -> str:
+    return "".join(c["delta"].get("content") or "" for event in received.events for c in event["choices"])
+
+
+def sent(under_test: ProxyUnderTest, turn: int = 0) -> dict[str, Any]:
+    tree = under_test.upstream.asked[turn].tree
+    assert tree is not None
+    return dict(tree)
+
+
+@pytest.mark.parametrize(
+    ("server", "last_message", "fields"),
+    [
+        (
+            "vllm",
+            {"role": "assistant", "content": PREFIX},
+            {"continue_final_message": True, "add_generation_prompt": False},
+        ),
+        ("mistral", {"role": "assistant", "content": PREFIX, "prefix": True}, {}),
+        ("ollama", {"role": "assistant", "content": PREFIX}, {}),
+    ],
+)
+def test_the_prefix_goes_where_the_server_takes_it(server: str, last_message: Any, fields: dict[str, Any]) -> None:
+    under_test = prefixed(stream_of("Sure."), server=server)
+    assert under_test.ask().status == 200
+    tree = sent(under_test)
+    assert tree["messages"][-1] == last_message
+    assert {name: tree.get(name) for name in fields} == fields
+
+
+def test_an_unknown_server_gets_an_instruction() -> None:
+    under_test = prefixed(stream_of("Sure."), server="unknown")
+    under_test.ask()
+    assert sent(under_test)["messages"][0]["role"] == "system"
+    assert PREFIX in sent(under_test)["messages"][0]["content"]
+    assert under_test.exchange.prefix_outcome == "instruction"
+
+
+@pytest.mark.parametrize(
+    "pieces", [[PREFIX + " Sure."], ["I will ", "help with what", " is safe. ", "Sure."], list(PREFIX + " Sure.")]
+)
+def test_an_echo_is_stripped_from_a_stream(pieces: list[str]) -> None:
+    under_test = prefixed(stream_of(*pieces))
+    received = under_test.ask()
+    assert text_of(received) == " Sure."
+    assert len(received.events) == len(pieces) + 1, "no event is dropped or merged"
+    assert under_test.exchange.prefix_outcome == "applied_echo"
+
+
+def test_text_that_only_begins_like_the_prefix_is_not_lost() -> None:
+    received = prefixed(stream_of("I will ", "not.")).ask()
+    assert text_of(received) == "I will not."
+    assert text_of(prefixed(stream_of("I will ")).ask()) == "I will "
+
+
+def test_the_prefix_can_be_kept() -> None:
+    assert text_of(prefixed(stream_of(" Sure."), keep=True).ask()) == f"{PREFIX} Sure."
+    assert text_of(prefixed(stream_of(PREFIX, " Sure."), keep=True).ask()) == f"{PREFIX} Sure."
+
+
+def test_an_echo_is_stripped_from_a_whole_answer() -> None:
+    answer = chat.body(chat.completion({"content": f"{PREFIX} Sure."}, finish_reason="stop"))
+    received = prefixed([answer]).ask(chat.request(stream=False))
+    assert received.tree["choices"][0]["message"]["content"] == " Sure."
+
+
+def test_a_call_right_after_an_undecided_text_keeps_its_place() -> None:
+    call = chat.call("get_weather", "{}")
+    received = prefixed([chat.events([chat.text("I will "), call, chat.finish()])]).ask()
+    assert text_of(received) == "I will "
+    assert [event["choices"][0]["delta"].keys() for event in received.events][1] == {"tool_calls"}
+
+
+def test_what_is_not_shown_to_be_applied_is_unverified() -> None:
+    under_test = prefixed(stream_of(" Sure."))
+    under_test.ask()
+    assert under_test.exchange.prefix_outcome == "unverified"
+    assert under_test.exchange.prefix_position == Position.CONTINUE_FINAL_MESSAGE
+
+
+def test_a_refusal_of_the_prefill_falls_back_to_an_instruction_and_is_remembered() -> None:
+    refusal = UpstreamRefusal(400, "continue_final_message is not supported")
+    under_test = prefixed(refusal, stream_of("Sure."), stream_of("Sure."))
+    assert text_of(under_test.ask()) == "Sure."
+    assert under_test.exchange.prefix_outcome == "fallback"
+    under_test.ask()
+    assert [tree["messages"][-1]["role"] for tree in map(lambda i: sent(under_test, i), range(3))] == [
+        "assistant",
+        "user",
+        "user",
+    ]
+
+
+def test_another_refusal_is_the_clients_to_see() -> None:
+    received = prefixed(UpstreamRefusal(400, "max_tokens is too large")).ask()
+    assert received.status == 400
+    assert "max_tokens" in received.error["message"]
+
+
+def test_a_model_is_probed_once_and_then_known() -> None:
+    """The probe's prefill ends in the middle of a number that only it holds; this server goes on with it."""
+
+    async def scenario() -> list[str]:
+        under_test = prefixed(stream_of(" Sure."), stream_of(" Sure."))
+        upstream = under_test.upstream
+        plain_open = upstream.open
+
+        def open_(request: Any) -> Any:
+            if request.stream:
+                return plain_open(request)
+            last = request.tree["messages"][-1]
+            number = last["content"].split("conversation is ")[1].split(".")[0] if last["role"] == "assistant" else ""
+            tail = number.partition("-")[2]
+            upstream.plays = [[chat.body(chat.completion({"content": tail or "What?"}, finish_reason="stop"))]]
+            return plain_open(request)
+
+        upstream.open = open_  # type: ignore[method-assign]
+        await under_test.post()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        upstream.plays = [stream_of(" Sure.")]
+        await under_test.post()
+        return [exchange.prefix_outcome for exchange in under_test.observer.exchanges]
+
+    assert asyncio.run(scenario()) == ["unverified", "applied_probe"]
+
+
+def test_no_artifact_no_change() -> None:
+    under_test = proxy(stream_of("Sure."))
+    under_test.ask()
+    assert json.dumps(sent(under_test)) == json.dumps(chat.request())
+    assert under_test.exchange.prefix_outcome == "off"
