@@ -1,0 +1,274 @@
+"""READ FIRST: the path of a request, top to bottom. Streamed and whole answers take the same one.
+
+    surface.parse -> review of unseen tool results -> learned prefix -> upstream -> frames -> gate
+                  -> review of the turn -> allow | rewrite | reask (and round again) | block
+
+What is here sees protocols and plain values only; `app.py` owns the socket and is where errors become responses.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from guardproxy.decision import Permit, Reask, Verdict, block_reasked
+from guardproxy.errors import BlockedByGuard, UpstreamRefusal
+from guardproxy.exchange import Attempt, Exchange
+from guardproxy.guards.guard import Context
+from guardproxy.injection import PrefixStage
+from guardproxy.model import CallKey, CallKind, Request
+from guardproxy.review import review_result, review_turn
+from guardproxy.runtime import Runtime, ToolResults
+from guardproxy.stream.frame import Frame
+from guardproxy.stream.gate import Gate
+from guardproxy.strict_json import JsonObject
+from guardproxy.surfaces.refusal import refusal_texts
+from guardproxy.surfaces.surface import OnBlock, Refusal, Surface
+from guardproxy.upstream.frames import pump_frames
+from guardproxy.upstream.upstream import Upstream, UpstreamRequest
+from guardproxy.usage import add_usage
+
+_WITHHELD = "[guardproxy] This tool result was withheld: it reads like instructions to you, not like data."
+_PROBE_DEADLINE_S = 60.0
+_NOT_RUN = "Not executed: another call of the same turn was refused. Call it again if it is still needed."
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What of a client's request, beside its body, goes on to the upstream."""
+
+    authorization: str | None
+    headers: tuple[tuple[str, str], ...]
+
+
+Emit = Callable[[Frame], Awaitable[None]]
+"""Takes a frame that may leave, in the form in which it may leave."""
+
+
+async def answer(
+    surface: Surface, tree: JsonObject, client: Client, runtime: Runtime, exchange: Exchange, emit: Emit
+) -> None:
+    """Answers one request through `emit`. Raises ClientError and UpstreamError, also after frames were emitted."""
+    request = surface.parse(tree, runtime.request_rules)
+    upstream = runtime.router.route(request.model)
+    _note_request(exchange, request, upstream)
+    tainted = await _review_results(request, runtime, exchange)
+    context = Context(request, runtime.revision, tainted)
+    if tainted and runtime.tool_results is ToolResults.WITHHOLD:
+        request = surface.without_results(request, tainted, _WITHHELD)
+    await _take_turns(_Talk(surface, request, upstream, client, runtime, exchange, context, emit))
+
+
+@dataclass(slots=True)
+class _Talk:
+    """One request's conversation with the model: what is fixed, and what has already left or been discarded."""
+
+    surface: Surface
+    request: Request  # as it was asked first
+    upstream: Upstream
+    client: Client
+    runtime: Runtime
+    exchange: Exchange
+    context: Context
+    emit: Emit
+    attempt: int = 0
+    head: JsonObject | None = None  # the first tree that left
+    text_left: bool = False
+    reasked_tools: set[str] = field(default_factory=set)
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One turn on its way: the request as it is asked, and what its answer goes through."""
+
+    asked: Request
+    gate: Gate
+    stage: PrefixStage
+
+    @classmethod
+    def begin(cls, talk: _Talk, asked: Request) -> "_Attempt":
+        gate = Gate(talk.surface.reader(asked), hold_all=talk.runtime.hold_turn)
+        return cls(
+            asked, gate, PrefixStage(talk.runtime.prefixer, talk.surface, asked, talk.upstream.name, talk.exchange)
+        )
+
+
+async def _take_turns(talk: _Talk) -> None:
+    """One turn of the model after the other, until one may leave. What was held of a discarded turn is never seen."""
+    asked, discarded = talk.request, None
+    while True:
+        talk.attempt += 1
+        attempt = _Attempt.begin(talk, asked)
+        try:
+            await _ask(talk, attempt)
+            permit = await _review(talk, attempt.gate)
+        except UpstreamRefusal:
+            if discarded is None or attempt.gate.received:
+                raise
+            attempt, permit = discarded  # the upstream does not take the feedback: block what it was about
+            permit = block_reasked(permit)
+        if permit.decision.action is Verdict.REASK and _may_ask_again(talk, permit):
+            discarded = attempt, permit
+            asked = talk.surface.with_feedback(asked, permit.turn, _feedback(permit))
+            continue
+        return await _release(talk, attempt, block_reasked(permit))
+
+
+async def _ask(talk: _Talk, attempt: _Attempt) -> None:
+    """Asks the upstream once. What may leave at once leaves; the rest waits in the gate.
+
+    Where the upstream refuses the prefix at its position, the next position that it may accept is tried.
+    """
+    gate, stage, limit = attempt.gate, attempt.stage, talk.runtime.limits.event_bytes
+
+    async def take(frame: Frame) -> None:
+        for leaving in gate.receive(frame):
+            await _send(talk, stage, _with_earlier_usage(talk, leaving))
+        if gate.holding:
+            talk.exchange.begin_hold()
+
+    while True:
+        try:
+            sent = _upstream_request(talk, stage.apply(attempt.asked))
+            await pump_frames(talk.upstream, sent, talk.exchange, limit, take)
+            return stage.conclude(partial(_ask_once, talk))
+        except UpstreamRefusal as refusal:
+            if gate.received or not stage.fall_back(refusal):
+                raise
+
+
+async def _send(talk: _Talk, stage: PrefixStage, frame: Frame) -> None:
+    for leaving in stage.receive(frame):
+        await talk.emit(_continued(talk, leaving))
+
+
+async def _ask_once(talk: _Talk, request: Request) -> Frame:
+    """A request of our own, with nothing of it shown to the client."""
+    frames: list[Frame] = []
+
+    async def take(frame: Frame) -> None:
+        frames.append(frame)
+
+    sent = replace(_upstream_request(talk, request), deadline=time.monotonic() + _PROBE_DEADLINE_S)
+    own = Exchange("probe", talk.surface.name, talk.runtime.revision)
+    await pump_frames(talk.upstream, sent, own, talk.runtime.limits.event_bytes, take)
+    return frames[0]
+
+
+def _upstream_request(talk: _Talk, request: Request) -> UpstreamRequest:
+    return UpstreamRequest(
+        path=talk.surface.upstream_path,
+        tree=request.tree,
+        stream=request.stream,
+        headers=talk.client.headers,
+        authorization=talk.client.authorization,
+    )
+
+
+async def _review_results(request: Request, runtime: Runtime, exchange: Exchange) -> frozenset[str]:
+    """The digests of the flagged tool results. Each result is judged once, however often it is sent."""
+    context = Context(request, runtime.revision)
+    flagged: set[str] = set()
+    for result in request.results:
+        verdict = runtime.taint.verdict(runtime.revision, result.digest)
+        if verdict is None:
+            started = time.perf_counter()
+            review = await review_result(runtime.guards, result, context)
+            exchange.guard_seconds += time.perf_counter() - started
+            exchange.uninspected.update(f"guard_failed_{guard}" for guard in review.failures_allowed)
+            verdict = review.flagged
+            if review.certain:
+                runtime.taint.remember(runtime.revision, result.digest, verdict)
+        if verdict:
+            flagged.add(result.digest)
+    exchange.tainted_results = tuple(sorted(flagged))
+    return frozenset(flagged)
+
+
+async def _review(talk: _Talk, gate: Gate) -> Permit:
+    turn = gate.review()
+    talk.text_left = talk.text_left or gate.text_left
+    started = time.perf_counter()
+    permit, reports = await review_turn(talk.runtime.guards if turn.calls else (), turn, talk.context)
+    talk.exchange.guard_seconds += time.perf_counter() - started
+    _note_failures_allowed(talk.exchange, permit)
+    talk.exchange.attempts.append(Attempt(turn, permit.decision, reports))
+    add_usage(talk.usage, turn.usage or {})
+    talk.exchange.usage = talk.usage
+    return permit
+
+
+def _may_ask_again(talk: _Talk, permit: Permit) -> bool:
+    """Not without end, not for the same tool twice, and not where the client would see a broken answer."""
+    request = talk.request
+    if talk.attempt > talk.runtime.reask_max or request.forced_tool or request.choices > 1:
+        return False
+    if talk.text_left and request.structured_output:
+        return False
+    if any(call.kind is CallKind.OPAQUE for call in permit.turn.calls):  # nobody knows how to write it into a history
+        return False
+    outcomes = permit.decision.outcomes
+    tools = {call.name for call in permit.turn.calls if isinstance(outcomes[call.key], Reask)}
+    again = bool(tools & talk.reasked_tools)
+    talk.reasked_tools |= tools
+    return not again
+
+
+def _feedback(permit: Permit) -> dict[CallKey, str]:
+    """A synthetic result for every call of the turn: providers refuse a history in which one lacks its result."""
+    outcomes = permit.decision.outcomes
+    return {
+        call.key: f"Not executed. {outcome.feedback}" if isinstance(outcome := outcomes[call.key], Reask) else _NOT_RUN
+        for call in permit.turn.calls
+    }
+
+
+async def _release(talk: _Talk, attempt: _Attempt, permit: Permit) -> None:
+    runtime, exchange = talk.runtime, talk.exchange
+    exchange.attempts[-1] = replace(exchange.attempts[-1], decision=permit.decision)
+    texts = refusal_texts(permit.turn, permit.decision, runtime.block_message)
+    if texts and runtime.on_block is OnBlock.ERROR:
+        raise BlockedByGuard("\n".join(texts.values()))
+    refusal = Refusal(runtime.on_block, texts)
+    released = attempt.gate.release(permit, lambda held, _: talk.surface.amend(talk.request, held, permit, refusal))
+    exchange.end_hold()
+    for frame in released:
+        await _send(talk, attempt.stage, _with_usage(talk, frame))
+
+
+def _continued(talk: _Talk, frame: Frame) -> Frame:
+    """A frame of a later attempt continues the answer that the client has begun to read."""
+    if talk.head is None:
+        talk.head = frame.tree
+    elif talk.attempt > 1:
+        return talk.surface.continued(frame, talk.head)
+    return frame
+
+
+def _with_usage(talk: _Talk, frame: Frame) -> Frame:
+    if talk.attempt < 2 or talk.surface.usage_of(frame) is None:
+        return frame
+    return talk.surface.with_usage(frame, talk.usage)
+
+
+def _with_earlier_usage(talk: _Talk, frame: Frame) -> Frame:
+    """As `_with_usage`, for a frame that leaves before its turn is complete and counted."""
+    usage = talk.surface.usage_of(frame)
+    if talk.attempt < 2 or usage is None:
+        return frame
+    total: dict[str, Any] = {}
+    add_usage(total, talk.usage)
+    add_usage(total, usage)
+    return talk.surface.with_usage(frame, total)
+
+
+def _note_request(exchange: Exchange, request: Request, upstream: Upstream) -> None:
+    exchange.model, exchange.stream, exchange.upstream = request.model, request.stream, upstream.name
+    exchange.uninspected.update(f"content_{kind}" for kind in request.uninspected)
+
+
+def _note_failures_allowed(exchange: Exchange, permit: Permit) -> None:
+    """A call that passed because a guard failed open was not inspected by it: say so."""
+    exchange.uninspected.update(f"guard_failed_{guard}" for guard in permit.decision.failures_allowed)

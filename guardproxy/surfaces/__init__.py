@@ -1,0 +1,8 @@
+"""The API surfaces that clients speak. One line here for each."""
+
+from collections.abc import Sequence
+
+from guardproxy.surfaces.chat_completions import ChatCompletions
+from guardproxy.surfaces.surface import Surface
+
+SURFACES: Sequence[Surface] = (ChatCompletions(),)
