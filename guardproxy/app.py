@@ -33,6 +33,7 @@ from guardproxy.stream.frame import Frame, frame_of_body
 from guardproxy.strict_json import JsonObject, MalformedJson
 from guardproxy.surfaces import SURFACES
 from guardproxy.surfaces.surface import Surface
+from guardproxy.telemetry.observer import Observer
 from guardproxy.upstream.upstream import UpstreamRequest
 from guardproxy.wire import (
     ClientGone,
@@ -56,7 +57,13 @@ _FORWARDED = ("user-agent", "openai-organization", "openai-project", "openai-bet
 _CALL = "guardproxy.call"  # where a request's _Call travels in its ASGI scope
 
 
-def build_app(source: RuntimeSource) -> Starlette:
+class Load:
+    """How many requests are under way, for whoever wants to show it."""
+
+    in_flight = 0
+
+
+def build_app(source: RuntimeSource, load: Load | None = None) -> Starlette:
     """The proxy over whatever runtime `source` says is current when a request begins."""
     routes = [
         *(Route(surface.path, _SurfaceEndpoint(surface), methods=["POST"]) for surface in SURFACES),
@@ -68,7 +75,7 @@ def build_app(source: RuntimeSource) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(_Boundary, source=source)],
+        middleware=[Middleware(_Boundary, source=source, load=load or Load())],
         exception_handlers={HTTPException: _refuse_method},
     )
     app.router.redirect_slashes = False
@@ -96,10 +103,12 @@ class _Call:
 class _Boundary:
     """Around every request: who may call, how many at once, errors into responses, and the record of it all."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], source: RuntimeSource) -> None:
+    def __init__(
+        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], source: RuntimeSource, load: Load
+    ) -> None:
         self._app = app
         self._source = source
-        self._in_flight = 0
+        self._load = load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -108,20 +117,21 @@ class _Boundary:
         exchange = Exchange(os.urandom(8).hex(), surface="other", revision=runtime.revision)
         sender = _Sender(send, exchange)
         started = time.perf_counter()
-        self._in_flight += 1
+        self._load.in_flight += 1
         try:
             await self._serve(runtime, exchange, scope, receive, sender)
         finally:
-            self._in_flight -= 1
+            self._load.in_flight -= 1
             exchange.end()
             exchange.total_seconds = time.perf_counter() - started
-            for observer in runtime.observers:
-                observer.record(exchange)
+            _tell(runtime.observers, exchange)
 
-    async def _serve(self, runtime: Runtime, exchange: Exchange, scope: Scope, receive: Receive, send: "_Sender") -> None:
+    async def _serve(
+        self, runtime: Runtime, exchange: Exchange, scope: Scope, receive: Receive, send: "_Sender"
+    ) -> None:
         try:
             call = scope[_CALL] = _Call(headers_of(scope), runtime, exchange, send)
-            if self._in_flight > runtime.limits.concurrent_requests:
+            if self._load.in_flight > runtime.limits.concurrent_requests:
                 raise Overloaded("The proxy serves as many requests as it may; try again shortly.")
             check_access(call.headers, runtime.access)
             _check_path(scope)
@@ -140,6 +150,14 @@ class _Boundary:
         except Exception as error:
             _log.error("internal error in exchange %s", exchange.id, exc_info=error)
             await _fail(send, exchange, VisibleError("The proxy failed; nothing was forwarded.", code="internal_error"))
+
+
+def _tell(observers: Sequence[Observer], exchange: Exchange) -> None:
+    for observer in observers:
+        try:
+            observer.record(exchange)
+        except Exception as error:  # against its contract; the others are told all the same
+            _log.error("observer %s failed: %s", type(observer).__name__, type(error).__name__)
 
 
 class _Sender:
@@ -303,5 +321,3 @@ def _passthrough(path: str) -> _Handler:
 def _plain_request(call: _Call, path: str, method: str, tree: JsonObject | None) -> UpstreamRequest:
     client = call.client
     return UpstreamRequest(path, method, tree, headers=client.headers, authorization=client.authorization)
-
-

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardproxy.decision import Decision, GuardReport
-from guardproxy.model import Turn
+from guardproxy.model import Request, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Exchange:
     model: str = ""
     upstream: str = ""
     stream: bool = False
+    request: Request | None = None  # as the client asked; None where it could not be read
     status: int = 0
     outcome: str = "error"
     error_code: str = ""

@@ -265,7 +265,8 @@ def _with_earlier_usage(talk: _Talk, frame: Frame) -> Frame:
 
 
 def _note_request(exchange: Exchange, request: Request, upstream: Upstream) -> None:
-    exchange.model, exchange.stream, exchange.upstream = request.model, request.stream, upstream.name
+    exchange.request, exchange.upstream = request, upstream.name
+    exchange.model, exchange.stream = request.model, request.stream
     exchange.uninspected.update(f"content_{kind}" for kind in request.uninspected)
 
 
