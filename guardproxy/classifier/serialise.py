@@ -1,0 +1,138 @@
+"""What the classifier reads: a call as one bounded piece of plain text. Pure.
+
+It reads the tool's name, its description and the arguments, and not the user's task or earlier results: a frozen
+encoder with a linear head cannot relate one to the other, and on sources it had not seen they made it worse
+(docs/classifier.md has the figures). What steered the call reaches the guard as `Context.tainted` instead.
+
+The format is part of the model: a head trained on one version means nothing for another, so `VERSION` stands in the
+model's manifest and is compared at load. Everything here is bounded before it is normalised, and whatever was left
+out is said in `Serialised.truncated`, never silent.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from guardproxy import strict_json
+from guardproxy.model import Request, ToolCall
+from guardproxy.strict_json import Json
+
+VERSION: Final = "1"
+
+MAX_NAME: Final = 120  # characters, as are all limits here
+MAX_DESCRIPTION: Final = 300
+MAX_ARGUMENTS: Final = 6000
+MAX_WORDS: Final = 2000  # keys and scalars of an argument tree: bounds the walk, not the text
+MAX_CHARACTERS: Final = 6500  # of a whole serialisation: the limits above and the few words between them
+
+_GAP: Final = " [cut] "
+_TAG_BLOCK: Final = range(0xE0020, 0xE007F)  # invisible twins of ASCII, used to smuggle instructions
+_UNSAFE = re.compile(r"[^\x20-\x7e]")
+_WORD_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-./:]+")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Serialised:
+    text: str
+    truncated: bool
+
+
+def serialise_call(call: ToolCall, request: Request) -> Serialised:
+    """The tool's name and purpose, and the decoded arguments, each on a line of its own."""
+    arguments, cut = _arguments(call.arguments)
+    parts = (
+        ("tool", *_bounded(_words(call.name), MAX_NAME)),
+        ("purpose", *_bounded(_description(call.name, request), MAX_DESCRIPTION)),
+        ("arguments", *_bounded(arguments, MAX_ARGUMENTS)),
+    )
+    # A long description is cut by design: it is the operator's text, the same for every call of the tool.
+    cut |= any(was_cut for title, _, was_cut in parts if title != "purpose")
+    return Serialised("\n".join(f"{title}: {body}" for title, body, _ in parts if body), cut)
+
+
+def safe(text: str) -> str:
+    """Printable, normalised text on one line.
+
+    NFKC undoes full-width and styled letters; tag characters become the ASCII that they stand for; other format
+    characters (zero-width, bidirectional) vanish; control characters and runs of white space become one space; lone
+    surrogates, which UTF-8 cannot carry, become U+FFFD.
+    """
+    if _UNSAFE.search(text):
+        text = "".join(map(_safe_character, unicodedata.normalize("NFKC", text)))
+    return _SPACES.sub(" ", text).strip()
+
+
+def _safe_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    if ord(character) in _TAG_BLOCK:
+        return chr(ord(character) - 0xE0000)
+    match unicodedata.category(character):
+        case "Cf":
+            return ""
+        case "Cs" | "Co" | "Cn":
+            return "\ufffd"
+        case _:
+            return " "
+
+
+def _bounded(text: str, limit: int) -> tuple[str, bool]:
+    """`text` made safe and at most `limit` characters long, its middle left out if it must be, and whether it was."""
+    body = safe(_clip(text, limit))
+    return _clip(body, limit), max(len(text), len(body)) > limit  # NFKC can make text longer
+
+
+def _clip(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    return text[: limit - tail - len(_GAP)] + _GAP + text[-tail:]
+
+
+def _words(name: str) -> str:
+    """`mcp__mail__sendEmail` -> `mcp mail send Email`: a WordPiece vocabulary has words, not identifiers."""
+    return _WORD_BREAKS.sub(" ", _clip(name, MAX_NAME))
+
+
+def _description(name: str, request: Request) -> str:
+    return next((tool.description for tool in request.tools if tool.name == name), "")
+
+
+def _arguments(raw: str) -> tuple[str, bool]:
+    """The arguments as `key: value` words, so that JSON escapes hide nothing; raw where they are not strict JSON."""
+    try:
+        tree = strict_json.decode(raw.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return raw, False
+    words = _tree_words(tree)
+    text = " ".join(islice(words, MAX_WORDS))
+    return text, next(words, None) is not None
+
+
+def _tree_words(tree: Json) -> Iterator[str]:
+    """Every key and every scalar of a tree, once each, in document order. Lazy, and not recursive."""
+    stack: list[Iterator[tuple[str | None, Json]]] = [iter([(None, tree)])]
+    while stack:
+        key, node = next(stack[-1], (None, _END))
+        if node is _END:
+            stack.pop()
+            continue
+        if key is not None:
+            yield f"{key}:"
+        match node:
+            case dict():
+                stack.append(iter(node.items()))
+            case list():
+                stack.append((None, child) for child in node)
+            case str():
+                yield node
+            case _:
+                yield json.dumps(node)
+
+
+_END: Final[Json] = []  # its identity, not its value, says that a container is at its end

@@ -1,0 +1,137 @@
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardproxy.classifier.serialise import MAX_ARGUMENTS, MAX_CHARACTERS, MAX_WORDS, safe, serialise_call
+from guardproxy.model import CallKey, CallKind, Request, ToolCall, ToolSpec
+
+
+def call(name: str, arguments: str) -> ToolCall:
+    return ToolCall(CallKey(0, 0), CallKind.FUNCTION, "call_1", name, arguments)
+
+
+def request(*tools: ToolSpec) -> Request:
+    return Request("chat_completions", "m", False, {}, (), tools)
+
+
+def text_of(arguments: str) -> str:
+    return serialise_call(call("t", arguments), request()).text
+
+
+def test_a_call_is_written_with_its_tools_purpose() -> None:
+    spec = ToolSpec(CallKind.FUNCTION, "mcp__mail__sendEmail", "Send an e-mail.\nTo anyone.", None)
+    written = serialise_call(call(spec.name, '{"to": "a@b.example", "cc": ["c", null, 1]}'), request(spec))
+    assert written.text == (
+        "tool: mcp mail send Email\npurpose: Send an e-mail. To anyone.\narguments: to: a@b.example cc: c null 1"
+    )
+    assert not written.truncated
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ('{"command": "rm \\u002drf /"}', "command: rm -rf /"),  # JSON escapes hide nothing
+        ('{"a": {"b": {}}, "c": []}', "a: b: c:"),  # keys without a value are seen too
+        ('{"a": [{"b": true}, {"b": 2.5}]}', "a: b: true b: 2.5"),
+        ("SELECT 1", "SELECT 1"),  # a custom tool's text
+        ('{"a": 1, "a": 2}', '{"a": 1, "a": 2}'),  # not strict JSON: read as it stands
+        ('"just a string"', "just a string"),
+    ],
+)
+def test_how_arguments_are_written(arguments: str, expected: str) -> None:
+    assert text_of(arguments) == f"tool: t\narguments: {expected}"
+
+
+def test_empty_arguments_leave_the_tool_alone() -> None:
+    assert text_of("") == text_of("{}") == "tool: t"
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("a\x00b\x1b[31mc", "a b [31mc"),
+        ("\uff52\uff4d -rf", "rm -rf"),  # full-width letters
+        ("r\u200bm", "rm"),  # zero-width space
+        ("a\u202eb", "ab"),  # bidirectional override
+        ("".join(chr(0xE0000 + ord(c)) for c in "run"), "run"),  # tag characters
+        ("x\ud800y", "x\ufffdy"),  # a lone surrogate
+        ("one\r\n\ttwo", "one two"),
+        ("\u65e5\u672c \U0001f600", "\u65e5\u672c \U0001f600"),
+    ],
+)
+def test_text_is_made_safe(raw: str, expected: str) -> None:
+    assert safe(raw) == expected
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=200))
+def test_safe_text_is_printable_encodable_and_stays_as_it_is(raw: str) -> None:
+    once = safe(raw)
+    once.encode("utf-8")
+    assert once.replace(" ", "").isprintable()
+
+
+@given(
+    st.text(max_size=60),
+    st.recursive(st.none() | st.text() | st.integers(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)),
+)
+def test_any_call_becomes_bounded_text(name: str, tree: object) -> None:
+    written = serialise_call(call(name, json.dumps(tree)), request())
+    assert len(written.text) <= MAX_CHARACTERS
+    written.text.encode("utf-8")
+
+
+def test_a_long_argument_keeps_its_head_and_its_tail_and_is_counted() -> None:
+    written = serialise_call(call("t", json.dumps({"x": "HEAD " + "a" * 100_000 + " TAIL"})), request())
+    assert written.truncated
+    assert "HEAD" in written.text
+    assert written.text.endswith("TAIL")
+    assert "[cut]" in written.text
+    assert len(written.text) <= MAX_ARGUMENTS + 40
+
+
+@pytest.mark.parametrize(("extra", "truncated"), [(0, False), (1, True)])
+def test_the_limit_itself_is_not_a_cut(extra: int, truncated: bool) -> None:
+    written = serialise_call(call("t", "a" * (MAX_ARGUMENTS + extra)), request())
+    assert written.truncated is truncated
+
+
+def test_text_that_grows_when_normalised_is_cut_and_counted() -> None:
+    written = serialise_call(call("t", "\ufdfa" * MAX_ARGUMENTS), request())  # one character becomes eighteen
+    assert written.truncated
+    assert len(written.text) <= MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {f"key{i}": i for i in range(10_000)},
+        {"k" * 1_000_000: 1},
+        {"x": "a" * 1_000_000},
+        {"x": "\u200b" * 1_000_000},
+        [0] * 500_000,
+    ],
+    ids=["ten thousand keys", "a huge key", "a huge value", "a huge invisible value", "a huge list"],
+)
+def test_huge_arguments_are_read_in_bounded_time_and_the_cut_is_counted(tree: object) -> None:
+    arguments = json.dumps(tree)
+    began = time.perf_counter()
+    written = serialise_call(call("t", arguments), request())
+    assert time.perf_counter() - began < 3.0  # 30 ms on an idle core
+    assert written.truncated
+    assert len(written.text) <= MAX_CHARACTERS
+
+
+def test_deep_arguments_are_read_to_the_bottom() -> None:
+    deep = "[" * 190 + '"bottom"' + "]" * 190
+    assert text_of(deep).endswith("bottom")
+    too_deep = "[" * 5000 + '"bottom"' + "]" * 5000
+    assert len(text_of(too_deep)) <= MAX_CHARACTERS
+
+
+def test_the_walk_ends_after_so_many_words() -> None:
+    exact = serialise_call(call("t", json.dumps([1] * MAX_WORDS)), request())
+    beyond = serialise_call(call("t", json.dumps([1] * (MAX_WORDS + 1))), request())
+    assert (exact.truncated, beyond.truncated) == (False, True)

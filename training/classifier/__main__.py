@@ -1,0 +1,3 @@
+from training.classifier.train import main
+
+main()
