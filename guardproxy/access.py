@@ -28,7 +28,7 @@ def check_access(headers: Mapping[str, str], access: Access) -> None:
 def provider_authorization(headers: Mapping[str, str], access: Access) -> str | None:
     """The Authorization that may go on to a provider: never one that is a key to this proxy."""
     authorization = headers.get("authorization")
-    if access.client_keys and (CLIENT_KEY_HEADER not in headers or _is_client_key(_bearer(authorization), access)):
+    if access.client_keys and (CLIENT_KEY_HEADER not in headers or _holds_client_key(authorization or "", access)):
         return None
     return authorization
 
@@ -62,6 +62,10 @@ def _is_client_key(key: str, access: Access) -> bool:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest() in access.client_keys
 
 
+def _holds_client_key(authorization: str, access: Access) -> bool:
+    return any(_is_client_key(word, access) for word in (authorization, *authorization.split()))
+
+
 def _bearer(authorization: str | None) -> str:
     scheme, _, token = (authorization or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
@@ -69,7 +73,8 @@ def _bearer(authorization: str | None) -> str:
 
 def _host_name(host: str) -> str:
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
+        name, _, port = host[1:].partition("]")
+        return name.lower() if port == "" or port.startswith(":") else ""
     return host.partition(":")[0].lower()
 
 

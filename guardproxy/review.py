@@ -40,7 +40,7 @@ async def review_result(guards: Sequence[Guard], result: ToolResult, context: Co
     for guard in guards:
         try:
             async with asyncio.timeout(guard.deadline_s):
-                findings = await guard.review_result(result, context)
+                findings = tuple(await guard.review_result(result, context))
         except Exception as error:
             _log.warning("guard %s failed on a tool result: %s", guard.name, type(error).__name__)
             failed.append(guard)
@@ -82,7 +82,8 @@ async def _ask(guard: Guard, turn: Turn, blocked: frozenset[CallKey], context: C
     try:
         if calls:
             async with asyncio.timeout(guard.deadline_s):
-                findings = await guard.review(turn, calls, context)
+                said = await guard.review(turn, calls, context)
+            findings = {key: tuple(found) for key, found in said.items()}
     except TimeoutError:
         outcome = "timeout"
     except Exception as error:  # whatever went wrong in a guard is "no verdict", which decide() reads as a block

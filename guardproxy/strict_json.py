@@ -7,12 +7,12 @@ by overflow), a byte-order mark, bytes that are not UTF-8, lone surrogates, trai
 
 import json
 import re
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import jiter
 import orjson
 
-Json: TypeAlias = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 JsonObject: TypeAlias = dict[str, Json]
 
 MAX_NESTING = 200  # jiter's own recursion limit, stated here because messages and tests name it
@@ -50,4 +50,3 @@ def encode(tree: Json) -> bytes:
 
 def _without_key_names(message: str) -> str:
     return re.sub(r'duplicate key ".*" at', "duplicate key at", message, flags=re.DOTALL)
-

@@ -39,7 +39,7 @@ _SINGLE = frozenset({"host", "origin", "authorization", "content-type", "content
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
     """The decoded body. Raises BodyTooLarge, UnsupportedMediaType, MalformedRequest, ClientGone."""
-    if int(headers.get("content-length") or 0) > limit:
+    if _announced(headers.get("content-length", "0")) > limit:
         raise _too_large(limit)
     body = bytearray()
     more = True
@@ -52,6 +52,12 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
             raise _too_large(limit)
         more = message.get("more_body", False)
     return _decoded(bytes(body), headers.get("content-encoding", ""), limit)
+
+
+def _announced(length: str) -> int:
+    if not (length.isascii() and length.isdigit() and len(length) < 20):
+        raise MalformedRequest("The header content-length is not a whole number.")
+    return int(length)
 
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:
@@ -151,7 +157,9 @@ class EventStream:
         self._loop = asyncio.get_running_loop()
         self._last_sent = self._loop.time()
         self._timer = self._loop.call_later(keepalive_s, self._tick)
-        self._ticking: asyncio.Task[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None  # a reference, so that the task is not collected
+        self._writing = asyncio.Lock()
+        self._ended = False
         self.started = False
 
     async def send_frame(self, frame: Frame) -> None:
@@ -163,20 +171,24 @@ class EventStream:
 
     async def end(self) -> None:
         self.stop_keepalive()
-        if not self.started:
-            await self._start()
-        await self._send({"type": "http.response.body", "body": b""})
+        async with self._writing:
+            self._ended = True
+            if not self.started:
+                await self._start()
+            await self._send({"type": "http.response.body", "body": b""})
 
     def stop_keepalive(self) -> None:
+        """No comment after this. One that is on its way is let out: it may be the one that begins the answer."""
         self._timer.cancel()
-        if self._ticking is not None:
-            self._ticking.cancel()
 
     async def _write(self, data: bytes) -> None:
         before = self._last_sent = self._loop.time()
-        if not self.started:
-            await self._start()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        async with self._writing:  # a comment and a frame never overtake the head of the answer, or each other
+            if self._ended:
+                return
+            if not self.started:
+                await self._start()
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self._exchange.client_seconds += self._loop.time() - before
 
     async def _start(self) -> None:

@@ -3,8 +3,8 @@
 Some clients concatenate every string of a delta, some let the first value win, some the last. So a call's name may
 come once, its id must not change, and nothing of a call may follow its choice's finish.
 
-Some clients know calls and choices by their index, some by their place in a list. So both must begin in the order of
-their indexes, without gaps, and one event may bring but one piece of a call.
+Some clients know a call by its index, some by its place in a list. So the calls of a choice must begin in the order
+of their indexes, without gaps, and one event may bring but one piece of each.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,6 @@ class Assembler:
         self._texts: dict[int, list[str]] = {}
         self._finish: dict[int, str] = {}
         self._seen_choices: set[int] = set()
-        self._choices_in_order = True
         self._usage: dict[str, Any] | None = None
 
     def feed(self, deltas: Iterable[Delta]) -> None:
@@ -42,7 +41,7 @@ class Assembler:
         for delta in deltas:
             match delta:
                 case TextDelta():
-                    self._see(delta.choice)
+                    self._seen_choices.add(delta.choice)
                     self._texts.setdefault(delta.choice, []).append(delta.text)
                 case CallDelta():
                     if delta.key in pieces:
@@ -55,8 +54,6 @@ class Assembler:
                     self._usage = dict(delta.usage)
                 case _:
                     assert_never(delta)
-        if self._calls and not self._choices_in_order:
-            raise UpstreamProtocolError("the upstream began its choices out of order, with tool calls in them")
 
     def turn(self) -> Turn:
         """The complete turn. Raises UpstreamProtocolError when a choice has not ended or a call has no name or id."""
@@ -69,11 +66,6 @@ class Assembler:
             usage=self._usage,
         )
 
-    def _see(self, choice: int) -> None:
-        if choice not in self._seen_choices:
-            self._choices_in_order = self._choices_in_order and choice == len(self._seen_choices)
-            self._seen_choices.add(choice)
-
     def _begin_call(self, key: CallKey) -> _Parts:
         if len(self._calls) >= MAX_CALLS:
             raise UpstreamProtocolError(f"the upstream sent more than {MAX_CALLS} tool calls")
@@ -83,7 +75,7 @@ class Assembler:
         return parts
 
     def _add_call(self, delta: CallDelta) -> None:
-        self._see(delta.key.choice)
+        self._seen_choices.add(delta.key.choice)
         if delta.key.choice in self._finish:
             raise UpstreamProtocolError("the upstream sent part of a tool call after its choice had finished")
         parts = self._calls.get(delta.key) or self._begin_call(delta.key)
@@ -102,7 +94,7 @@ class Assembler:
         parts.arguments.append(delta.arguments)
 
     def _add_finish(self, delta: FinishDelta) -> None:
-        self._see(delta.choice)
+        self._seen_choices.add(delta.choice)
         if self._finish.setdefault(delta.choice, delta.reason) != delta.reason:
             raise UpstreamProtocolError("the upstream finished a choice twice with different reasons")
 

@@ -51,6 +51,8 @@ class Gate:
 
     def review(self) -> Turn:
         """The whole turn, at the end of the upstream's answer. A turn without an end is an UpstreamProtocolError."""
+        if not self.received:
+            raise UpstreamProtocolError("the upstream closed its answer before it said anything")
         self._turn = self._assembler.turn()
         return self._turn
 

@@ -38,7 +38,7 @@ class Refusal:
 
 
 class Surface(Protocol):
-    """One API. `name` is its metric label, `path` the client's route, `upstream_path` what the upstream is asked for."""
+    """One API. `name` is its metric label, `path` the client's route, `upstream_path` what an upstream is asked for."""
 
     name: str
     path: str
@@ -65,7 +65,7 @@ class Surface(Protocol):
         ...
 
     def amend(self, request: Request, held: Sequence[Frame], permit: Permit, refusal: Refusal) -> Sequence[Frame]:
-        """The held frames with blocked calls gone, rewritten ones rewritten, and nothing beside them that may quote them."""
+        """The held frames without blocked calls, with rewritten arguments, and with nothing beside them to quote either."""
         ...
 
     def continued(self, frame: Frame, head: Mapping[str, Any]) -> Frame:

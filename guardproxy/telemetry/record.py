@@ -197,7 +197,9 @@ def _message(message: Message) -> Fields:
     return {
         "role": _name(message.role),
         "text": _well_formed(message.text),
-        "calls": [{"id": _name(c.id), "tool": _name(c.name), "arguments": _well_formed(c.arguments)} for c in message.calls],
+        "calls": [
+            {"id": _name(c.id), "tool": _name(c.name), "arguments": _well_formed(c.arguments)} for c in message.calls
+        ],
         "result_for": _name(result.call_id) if result else None,
         "result_digest": _name(result.digest) if result else None,
     }

@@ -1,4 +1,4 @@
-"""Doubles for tests of what stands on the protocols: an upstream that plays bytes, a guard that says what it is told."""
+"""Doubles for what stands on the protocols: an upstream that plays bytes, a guard that says what it is told."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -37,12 +37,13 @@ class FakeReply:
 
 @dataclass
 class FakeUpstream:
-    """Plays one answer after the other and keeps what it was asked. An UpstreamError in the list refuses the opening."""
+    """Plays one answer after the other, and keeps what it was asked. An UpstreamError refuses the opening."""
 
     plays: Sequence[Play | UpstreamError]
     name: str = "fake"
     asked: list[UpstreamRequest] = field(default_factory=list)
     closed: int = 0
+    content_type: str | None = None  # None: the right one
 
     @asynccontextmanager
     async def open(self, request: UpstreamRequest) -> AsyncIterator[FakeReply]:
@@ -51,7 +52,8 @@ class FakeUpstream:
         if isinstance(play, UpstreamError):
             raise play
         try:
-            yield FakeReply(play, "text/event-stream" if request.stream else "application/json")
+            right = "text/event-stream" if request.stream else "application/json"
+            yield FakeReply(play, right if self.content_type is None else self.content_type)
         finally:
             self.closed += 1
 

@@ -134,6 +134,11 @@ def test_a_turn_without_an_end_is_no_turn() -> None:
         gate.review()
 
 
+def test_nothing_at_all_is_no_turn() -> None:
+    with pytest.raises(UpstreamProtocolError, match="before it said anything"):
+        Gate(read).review()
+
+
 def test_there_is_a_largest_number_of_held_frames() -> None:
     gate = Gate(read, max_held_frames=2)
     gate.receive(CALL)

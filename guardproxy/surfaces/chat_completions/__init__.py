@@ -8,7 +8,8 @@ from guardproxy.model import CallKey, Injection, Request, Turn
 from guardproxy.stream.frame import Frame
 from guardproxy.stream.gate import Read
 from guardproxy.strict_json import Json, JsonObject
-from guardproxy.surfaces.chat_completions import amend, answer, request as requests
+from guardproxy.surfaces.chat_completions import amend, answer
+from guardproxy.surfaces.chat_completions import request as requests
 from guardproxy.surfaces.surface import Refusal, RequestRules
 
 _CONTINUED = ("id", "created", "model")

@@ -70,12 +70,12 @@ def _fault(param: str, wanted: str) -> MalformedRequest:
     return MalformedRequest(f"'{param}' must be {wanted}.", param=param)
 
 
-def _list(tree: Mapping[str, Any], field: str, *, required: bool = False) -> list[Any]:
+def _list(tree: Mapping[str, Any], field: str, param: str | None = None, *, required: bool = False) -> list[Any]:
     value = tree.get(field)
     if value is None and not required:
         return []
     if not isinstance(value, list):
-        raise _fault(field, "a list")
+        raise _fault(param or field, "a list")
     return value
 
 
@@ -110,7 +110,7 @@ def _tools(tree: Mapping[str, Any], rules: RequestRules) -> Iterable[ToolSpec]:
         if not isinstance(tool, dict):
             raise _fault(at, "an object")
         kind = tool.get("type")
-        if kind in TOOL_TYPES:
+        if isinstance(kind, str) and kind in TOOL_TYPES:
             yield _tool_spec(CallKind(kind), tool.get(kind), f"{at}.{kind}")
         elif not isinstance(kind, str) or kind not in rules.allow_provider_tools:
             message = f"'{at}.type' must be function or custom: tools that the provider runs itself are refused."
@@ -193,7 +193,7 @@ def _uninspected(tree: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _past_calls(message: Mapping[str, Any], at: str) -> Iterable[ToolCall]:
-    for i, call in enumerate(_list(message, "tool_calls")):
+    for i, call in enumerate(_list(message, "tool_calls", f"{at}.tool_calls")):
         if not isinstance(call, dict):
             raise _fault(f"{at}.tool_calls[{i}]", "an object")
         kind = CallKind.CUSTOM if call.get("type") == "custom" else CallKind.FUNCTION
@@ -203,7 +203,9 @@ def _past_calls(message: Mapping[str, Any], at: str) -> Iterable[ToolCall]:
         arguments = body.get("input" if kind is CallKind.CUSTOM else "arguments")
         yield ToolCall(CallKey(0, i), kind, str(call.get("id")), str(body.get("name")), str(arguments))
     legacy = message.get("function_call")
-    if isinstance(legacy, dict):
+    if legacy is not None:
+        if not isinstance(legacy, dict):
+            raise _fault(f"{at}.function_call", "an object")
         name = str(legacy.get("name"))
         yield ToolCall(CallKey(0, -1), CallKind.LEGACY_FUNCTION, name, name, str(legacy.get("arguments")))
 
