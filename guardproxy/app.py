@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -54,6 +55,7 @@ from guardproxy.wire import (
 _log = logging.getLogger(__name__)
 
 _FORWARDED = ("user-agent", "openai-organization", "openai-project", "openai-beta", "x-request-id")
+_ids = random.Random(os.urandom(32))  # ids are no secrets; asking the system for each one gives up the thread
 _CALL = "guardproxy.call"  # where a request's _Call travels in its ASGI scope
 
 
@@ -114,7 +116,7 @@ class _Boundary:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         runtime = self._source.current
-        exchange = Exchange(os.urandom(8).hex(), surface="other", revision=runtime.revision)
+        exchange = Exchange(f"{_ids.getrandbits(64):016x}", surface="other", revision=runtime.revision)
         sender = _Sender(send, exchange)
         started = time.perf_counter()
         self._load.in_flight += 1

@@ -173,6 +173,8 @@ def block_reasked(permit: Permit) -> Permit:
     def harden(outcome: Outcome) -> Outcome:
         return Block("reask_exhausted", outcome.feedback) if isinstance(outcome, Reask) else outcome
 
+    if not any(isinstance(outcome, Reask) for outcome in permit.decision.outcomes.values()):
+        return permit
     outcomes = {key: harden(outcome) for key, outcome in permit.decision.outcomes.items()}
     return Permit(permit.turn, replace(permit.decision, outcomes=outcomes), _MINT)
 

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 AskOnce = Callable[[Request], Awaitable[Frame]]
 """Sends a whole (not streamed) request to the upstream and returns its one frame. Raises UpstreamError."""
 
+_OFF = Skip(Reason.OFF)
 _probes: set[asyncio.Task[None]] = set()  # a task that nobody refers to may be collected while it runs
 
 
@@ -75,17 +76,18 @@ class PrefixStage:
             task.add_done_callback(_probes.discard)
 
     def _replan(self) -> None:
-        self._plan: Plan = Skip(Reason.OFF)
-        if self._prefixer is not None:
-            self._plan = self._prefixer.plan(self._request, self._upstream)
-        self._echo = None
+        self._plan: Plan = _OFF
+        self._echo: EchoStage | None = None
+        if self._prefixer is None:
+            return
+        self._plan = self._prefixer.plan(self._request, self._upstream)
         match self._plan:
             case Skip():
                 self._exchange.prefix_outcome = self._plan.outcome.value
             case Inject(injection, artifact_id):
                 self._exchange.prefix_position, self._exchange.prefix_id = injection.position.value, artifact_id
                 self._exchange.prefix_outcome = "unverified"
-                texts = self._prefixer.echo_filter(self._plan) if self._prefixer else None
+                texts = self._prefixer.echo_filter(self._plan)
                 self._echo = EchoStage(self._surface, texts) if texts else None
 
     async def _probe(self, prefixer: Prefixer, ask_once: AskOnce) -> None:

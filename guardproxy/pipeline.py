@@ -227,7 +227,8 @@ def _feedback(permit: Permit) -> dict[CallKey, str]:
 
 async def _release(talk: _Talk, attempt: _Attempt, permit: Permit) -> None:
     runtime, exchange = talk.runtime, talk.exchange
-    exchange.attempts[-1] = replace(exchange.attempts[-1], decision=permit.decision)
+    if permit.decision is not exchange.attempts[-1].decision:
+        exchange.attempts[-1] = replace(exchange.attempts[-1], decision=permit.decision)
     texts = refusal_texts(permit.turn, permit.decision, runtime.block_message)
     if texts and runtime.on_block is OnBlock.ERROR:
         raise BlockedByGuard("\n".join(texts.values()))

@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guardproxy.admin import LOOPBACK_HOSTS, Readiness, State, build_admin
-from guardproxy.app import build_app
+from guardproxy.app import Load, build_app
 from guardproxy.config.address import is_loopback, url_host
 from guardproxy.config.audit_target import audit_target
 from guardproxy.config.reload import Reading, Reloader, RuntimeHolder, Source, adopt
@@ -24,6 +25,7 @@ from guardproxy.config.settings import Listen, Settings
 KEEP_ALIVE_S = 75  # longer than the pools of common clients keep a connection, so that they close it and not we
 MAX_HEAD_BYTES = 65_536
 CANCEL_S = 3.0  # what cancelled streams get to be recorded
+SWITCH_INTERVAL_S = 0.0005  # how long the audit's thread may keep the event loop waiting; Python's default is ten times that
 _ADMIN_DRAIN_S = 1
 
 _log = logging.getLogger(__name__)
@@ -116,6 +118,7 @@ def run(service: Service, ready: Callable[[], None]) -> None:
     """Serves until SIGTERM or SIGINT. `ready` is called once requests are answered."""
     import uvloop
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # what was made until here stays: no collection need walk it
     gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -130,7 +133,8 @@ class _Life:
         self._stop = asyncio.Event()
         self._serving = False
         listen = service.settings.listen
-        self._main = _server(build_app(self._holder), drain_s=listen.drain_s, listen=listen)
+        self._load = Load()
+        self._main = _server(build_app(self._holder, self._load), drain_s=listen.drain_s, listen=listen)
         hosts = LOOPBACK_HOSTS if is_loopback(listen.admin_host) else None
         admin = build_admin(self._foundation.metrics.registry, self._readiness, hosts)
         self._admin = _server(admin, drain_s=_ADMIN_DRAIN_S)
@@ -157,7 +161,12 @@ class _Life:
 
     def _adopt(self) -> None:
         adopt(self._holder.build, self._foundation)
-        self._foundation.metrics.watch(queue_depth=self._queue_depth, breaker_open=self._breaker_open)
+        self._foundation.metrics.watch(
+            queue_depth=self._queue_depth,
+            breaker_open=self._breaker_open,
+            cache=lambda: self._holder.build.cache_lookups(),
+            inflight=lambda: self._load.in_flight,
+        )
 
     async def _until_started(self, *servers: "asyncio.Task[None]") -> None:
         while not (self._main.started and self._admin.started):

@@ -197,9 +197,14 @@ class EventStream:
         self._exchange.status = 200
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
+    async def _comment(self) -> None:
+        """Never queues behind a frame: after the end mark there is no comment."""
+        if self._exchange.hold_since is not None and not self._writing.locked():
+            await self._write(KEEP_ALIVE)
+
     def _tick(self) -> None:
         silent_for = self._loop.time() - self._last_sent
         waiting = self._exchange.hold_since is not None
         if waiting and silent_for >= self._keepalive_s * 0.99:
-            self._ticking = self._loop.create_task(self._write(KEEP_ALIVE))
+            self._ticking = self._loop.create_task(self._comment())
         self._timer = self._loop.call_later(self._keepalive_s, self._tick)

@@ -86,6 +86,15 @@ class Build:
     artifact: "PrefixArtifact | None"
     upstreams: Mapping[str, Upstream]
 
+    def cache_lookups(self) -> tuple[int, int]:
+        """Hits and misses of the classifier's verdict cache."""
+        if self.engine is None:
+            return 0, 0
+        from guardproxy.guards.classifier import ClassifierGuard
+
+        guard = next(guard for guard in self.runtime.guards if isinstance(guard, ClassifierGuard))
+        return guard.cache_hits, guard.cache_misses
+
     async def start(self) -> None:
         for upstream in self.upstreams.values():
             await upstream.start()

@@ -22,6 +22,7 @@ from guardproxy.exchange import Exchange
 from guardproxy.telemetry.audit_file import AuditFile
 from guardproxy.telemetry.record import Content, Renderer
 
+GATHER_S = 0.02  # after the first line of a batch: a thread woken for every line costs the event loop more than the line
 MAX_WAITING_BYTES = 64 * 1024 * 1024  # of arguments and texts in the queue, beside the limit on its length
 MAX_BATCH = 256
 RETRY_S = 1.0
@@ -153,6 +154,8 @@ class AuditLog:
                 if exchange is None:
                     break
                 self._render(exchange)
+                if wait:
+                    self._closing.wait(GATHER_S)
                 wait = False
                 time.sleep(0)  # gives up the interpreter's lock: the event loop waits for one line, not for a batch
 
