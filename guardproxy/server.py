@@ -25,7 +25,9 @@ from guardproxy.config.settings import Listen, Settings
 KEEP_ALIVE_S = 75  # longer than the pools of common clients keep a connection, so that they close it and not we
 MAX_HEAD_BYTES = 65_536
 CANCEL_S = 3.0  # what cancelled streams get to be recorded
-SWITCH_INTERVAL_S = 0.0005  # how long the audit's thread may keep the event loop waiting; Python's default is ten times that
+SWITCH_INTERVAL_S = (
+    0.0005  # how long the audit's thread may keep the event loop waiting; Python's default is ten times that
+)
 _ADMIN_DRAIN_S = 1
 
 _log = logging.getLogger(__name__)
