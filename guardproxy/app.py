@@ -165,7 +165,7 @@ def _tell(observers: Sequence[Observer], exchange: Exchange) -> None:
 class _Sender:
     """Passes messages on and remembers whether the answer has begun."""
 
-    __slots__ = ("_exchange", "_send", "stream", "started")
+    __slots__ = ("_exchange", "_send", "started", "stream")
 
     def __init__(self, send: Send, exchange: Exchange) -> None:
         self._send = send
@@ -312,10 +312,9 @@ def _passthrough(path: str) -> _Handler:
         call.exchange.model = model if isinstance(model, str) else ""
         upstream = call.runtime.router.route(call.exchange.model)
         call.exchange.upstream = upstream.name
-        async with cancelled_when_gone(receive):
-            async with upstream.open(_plain_request(call, path, "POST", tree)) as reply:
-                call.exchange.upstream_headers = reply.headers
-                return frame_of_body(b"".join([chunk async for chunk in reply.chunks()])).tree or {}
+        async with cancelled_when_gone(receive), upstream.open(_plain_request(call, path, "POST", tree)) as reply:
+            call.exchange.upstream_headers = reply.headers
+            return frame_of_body(b"".join([chunk async for chunk in reply.chunks()])).tree or {}
 
     return forward
 

@@ -93,7 +93,10 @@ def _subjects(files: list[Path]) -> "Iterator[tuple[str, _Pack | _Configuration]
 
 
 def _is_configuration(file: Path) -> bool:
-    """A file that cannot be read as either is reported as a configuration: that reader tells what is wrong."""
+    """A file that cannot be read as either is reported as a configuration: that reader tells what is wrong.
+
+    An empty one is reported as a pack, since nothing was written that could be checked.
+    """
     from guardproxy.config.settings import Settings
     from guardproxy.errors import ConfigurationError
     from guardproxy.strict_yaml import scan
@@ -104,7 +107,9 @@ def _is_configuration(file: Path) -> bool:
         tree = scan(file.read_bytes(), str(file))[0].tree
     except (OSError, ConfigurationError):
         return True
-    return not isinstance(tree, dict) or not tree or bool(tree.keys() & Settings.model_fields.keys())
+    if not tree:
+        return False
+    return not isinstance(tree, dict) or bool(tree.keys() & Settings.model_fields.keys())
 
 
 def _size(policy: "Policy") -> str:

@@ -65,7 +65,7 @@ class Surface(Protocol):
         ...
 
     def amend(self, request: Request, held: Sequence[Frame], permit: Permit, refusal: Refusal) -> Sequence[Frame]:
-        """The held frames without blocked calls, with rewritten arguments, and with nothing beside them to quote either."""
+        """The held frames without blocked calls, with rewritten arguments, and nothing beside them to quote either."""
         ...
 
     def continued(self, frame: Frame, head: Mapping[str, Any]) -> Frame:
