@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guardproxy.admin import LOOPBACK_HOSTS, Readiness, State, build_admin
@@ -230,7 +230,7 @@ class _Life:
         return 0 if engine is None else float(engine.breaker_state != "closed")
 
 
-def _server(app: Starlette, *, drain_s: float, listen: Listen | None = None) -> "_Server":
+def _server(app: ASGIApp, *, drain_s: float, listen: Listen | None = None) -> "_Server":
     tls = listen.tls if listen else None
     config = uvicorn.Config(
         app,

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.applications import Starlette
-
-from guardproxy.app import build_app
+from guardproxy.app import App, build_app
 from guardproxy.errors import UpstreamError
 from guardproxy.exchange import Exchange
 from guardproxy.guards.guard import Guard
@@ -63,7 +61,7 @@ class ProxyUnderTest:
     upstream: FakeUpstream
     observer: FakeObserver
     runtime: Runtime
-    app: Starlette
+    app: App
 
     @property
     def exchange(self) -> Exchange:
