@@ -19,6 +19,9 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 
+_WATCH_AFTER_S = 0.02
+
+
 class ClientGone(Exception):
     """The client closed its connection."""
 
@@ -88,24 +91,33 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 class cancelled_when_gone:
-    """In the body of this context, ClientGone is raised as soon as the client closes its connection."""
+    """In the body of this context, ClientGone is raised once the client has closed its connection.
 
-    __slots__ = ("_gone", "_receive", "_task", "_watcher")
+    Watching begins after a moment: an answer that is there by then needs no second task.
+    """
+
+    __slots__ = ("_gone", "_receive", "_task", "_timer", "_watcher")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._watcher = asyncio.create_task(self._watch())
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._watcher.cancel()
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._gone and kind is asyncio.CancelledError and self._task.uncancel() == 0:
             raise ClientGone from None
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
