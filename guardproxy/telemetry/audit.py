@@ -157,7 +157,6 @@ class AuditLog:
                 if wait:
                     self._closing.wait(GATHER_S)
                 wait = False
-                time.sleep(0)  # gives up the interpreter's lock: the event loop waits for one line, not for a batch
 
     def _render(self, exchange: Exchange) -> None:
         dropped = self.dropped
