@@ -20,7 +20,7 @@ from guardproxy.config.address import is_loopback, url_host
 from guardproxy.config.audit_target import audit_target
 from guardproxy.config.reload import Reading, Reloader, RuntimeHolder, Source, adopt
 from guardproxy.config.runtime import Build, Foundation, build, lay_foundation
-from guardproxy.config.settings import Listen, Settings
+from guardproxy.config.settings import Listen, Settings, is_pack_file
 
 KEEP_ALIVE_S = 75  # longer than the pools of common clients keep a connection, so that they close it and not we
 MAX_HEAD_BYTES = 65_536
@@ -110,7 +110,9 @@ def prepare(source: Source, reading: Reading, environ: Mapping[str, str]) -> Ser
     try:
         port = listeners.main.getsockname()[1]
         foundation = lay_foundation(settings, audit_target(settings.audit, port, environ))
-        return Service(listeners, foundation, build(settings, foundation), source, reading.seen)
+        own_packs = any(map(is_pack_file, settings.policy))  # what ships was tested before it shipped
+        built = build(settings, foundation, test_packs=own_packs)
+        return Service(listeners, foundation, built, source, reading.seen)
     except BaseException:
         listeners.close()
         raise

@@ -33,7 +33,9 @@ class Guard(Protocol):
     on_error: OnError
     deadline_s: float
 
-    async def review(self, turn: Turn, calls: Sequence[ToolCall], context: Context) -> Mapping[CallKey, Sequence[Finding]]:
+    async def review(
+        self, turn: Turn, calls: Sequence[ToolCall], context: Context
+    ) -> Mapping[CallKey, Sequence[Finding]]:
         """Findings by call."""
         ...
 

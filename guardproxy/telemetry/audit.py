@@ -22,7 +22,9 @@ from guardproxy.exchange import Exchange
 from guardproxy.telemetry.audit_file import AuditFile
 from guardproxy.telemetry.record import Content, Renderer
 
-GATHER_S = 0.02  # after the first line of a batch: a thread woken for every line costs the event loop more than the line
+GATHER_S = (
+    0.02  # after the first line of a batch: a thread woken for every line costs the event loop more than the line
+)
 MAX_WAITING_BYTES = 64 * 1024 * 1024  # of arguments and texts in the queue, beside the limit on its length
 MAX_BATCH = 256
 RETRY_S = 1.0

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from guardproxy import strict_json
-from guardproxy.strict_json import Json, JsonObject
 from guardproxy.provider_error import ErrorFields, fields_of
+from guardproxy.strict_json import Json, JsonObject
 
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
 _ANNOUNCEMENT = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception)\s*(?::|-)\s*)+")

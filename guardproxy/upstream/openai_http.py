@@ -31,9 +31,9 @@ from guardproxy.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from guardproxy.provider_error import ErrorFields, read_error
 from guardproxy.strict_json import Json
 from guardproxy.upstream import environment_proxy, headers
-from guardproxy.provider_error import ErrorFields, read_error
 from guardproxy.upstream.inflate import Inflate
 from guardproxy.upstream.upstream import UpstreamRequest
 

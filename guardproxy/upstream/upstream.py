@@ -39,7 +39,7 @@ class Reply(Protocol):
 
 
 class Upstream(Protocol):
-    """`open` raises UpstreamRefusal for an error status, UpstreamTimeout or UpstreamUnavailable when there is no answer.
+    """`open` raises UpstreamRefusal for an error status, UpstreamTimeout or UpstreamUnavailable without an answer.
 
     Leaving the context closes the reply and cancels what is still under way.
     """

@@ -34,7 +34,7 @@ KEYS = set(
     failures_allowed guards calls texts choice index kind tool arguments code findings
     length hash values text name type guard rule mode score advice on_error ms cached position finish_reason
     reason count prompt_tokens completion_tokens total_tokens input_tokens output_tokens
-    total_ms added_ms upstream_ms guard_ms hold_ms""".split()  # noqa: SIM905
+    total_ms added_ms upstream_ms guard_ms hold_ms""".split()
 )
 
 hostile_text = st.one_of(
