@@ -132,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.recompute:
             samples = given.recompute
         else:
+            _RESULTS.mkdir(exist_ok=True)
             samples = _RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
             segments = measure(recipes(given), Scale(given.rounds, given.seconds), given.starts)
             write_segments(samples, segments)

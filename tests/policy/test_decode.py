@@ -38,7 +38,7 @@ def b64(text: str) -> str:
         f"see {b64(HIDDEN)} there",
         base64.urlsafe_b64encode(HIDDEN.encode()).decode(),
         base64.b64encode(HIDDEN.encode("utf-16-le")).decode(),
-        base64.b64encode(gzip.compress(HIDDEN.encode())).decode(),
+        base64.b64encode(gzip.compress(HIDDEN.encode(), mtime=0)).decode(),
         b64(b64(HIDDEN)),
         "\n".join(b64(HIDDEN)[i : i + 8] for i in range(0, 24, 8)),
         HIDDEN.encode().hex(),

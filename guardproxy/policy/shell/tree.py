@@ -13,6 +13,9 @@ import tree_sitter
 MAX_SOURCE = 131_072  # bytes, MAX_ARG_STRLEN of Linux
 MAX_OPEN_BRACKETS = 100
 
+# A node of a tree that was read through a callback asks the callback for its text, a whole chunk each time.
+_CHUNK = 256
+
 Stop = Callable[[], bool]
 
 
@@ -44,10 +47,10 @@ def parse(language: str, source: bytes, stop: Stop) -> tree_sitter.Node:
     if len(source) < 512:
         return parser.parse(source).root_node
     try:
-        tree = parser.parse(lambda at, _: source[at : at + 8192], progress_callback=lambda _at, _error: stop())
+        tree = parser.parse(lambda at, _: source[at : at + _CHUNK], progress_callback=lambda _at, _error: stop())
     except ValueError:
         raise TooComplex from None
-    return parser.parse(source, tree).root_node  # reuses the tree; nodes of a callback's tree are slow to read
+    return tree.root_node
 
 
 def _too_nested(source: bytes) -> bool:

@@ -299,7 +299,7 @@ PREFIXES = [
     "ssh h {}",
 ]
 WRAPPERS = [
-    "bash -c '{}'", 'sh -c "{}"', "eval '{}'", "( {} )", "{{ {}; }}", "if true; then {}; fi", "true && {}", "x=$({})",
+    "bash -c '{}'", 'sh -c "{}"', "eval '{}'", "( {} )", "{{ {}; }}", "if true; then {}; fi", "true && {}", "x=$( {} )",
     "echo `{}`", "for i in 1; do {}; done", "ssh h '{}'", "f() {{ {}; }}; f", "echo '{}' | sh", "bash <<Q\n{}\nQ",
     "cat <({})", "true; {}", "{} # comment", "trap '{}' EXIT",
 ]  # fmt: skip
