@@ -113,6 +113,7 @@ class cancelled_when_gone:
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None  # no cycle: a request's tree must not live until the collector comes by
         if self._gone and kind is asyncio.CancelledError and self._task.uncancel() == 0:
             raise ClientGone from None
 

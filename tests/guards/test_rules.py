@@ -81,7 +81,7 @@ def test_the_loop_stays_free_while_a_large_call_is_read() -> None:
     assert ticks > 2
 
 
-@pytest.mark.parametrize("unit", ["<<A\n", "]] x=( | a", "a|", "'"])
+@pytest.mark.parametrize("unit", ["<<A\n", "]] x=( | a", "a|"])
 def test_hostile_scripts_end_within_the_deadline(unit: str) -> None:
     guard = RulesGuard(policy=DEFAULT, deadline_s=0.5)
     one = call("bash", {"command": unit * (40_000 // len(unit))})

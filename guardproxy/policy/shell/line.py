@@ -146,7 +146,8 @@ class LineReader:
             self.reading.truncated |= len(read) * len(line) > 16 * MAX_WORDS
             read = read[:MAX_WORDS]
             if any("{}" in w for w in line):
-                return self.reading.cut([w.replace("{}", r) for w in line for r in (read if "{}" in w else [""])])
+                filled = (w.replace("{}", r) for w in line for r in (read if "{}" in w else [""]))
+                return self.reading.cut(list(islice(filled, MAX_WORDS + 1)))
             return [*line, *read]
         return line
 

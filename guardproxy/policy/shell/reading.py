@@ -11,7 +11,8 @@ MAX_COMMANDS = 2_000
 MAX_NODES = 60_000
 MAX_SCRIPT_DEPTH = 10
 MAX_TREE_DEPTH = 80
-MAX_WORDS = 4_096
+MAX_WORDS = 4_096  # of one command
+MAX_TOTAL_WORDS = 30_000
 MAX_STDIN = 262_144  # characters
 MAX_INPUTS = 64
 MAX_DIRECTORIES = 64
@@ -43,6 +44,7 @@ class Reading:
     broken: bool = False
     truncated: bool = False
     nodes: int = 0
+    words: int = 0
     _seen: set[Text] = field(default_factory=set)
 
     def spend(self) -> bool:
@@ -64,6 +66,10 @@ class Reading:
         self.waiting.append(text)
 
     def emit(self, command: Command) -> tuple[Command, ...]:
+        self.words += len(command.words)
+        if self.words > MAX_TOTAL_WORDS:
+            self.truncated = True
+            return ()
         self.commands[command] = None
         return (command,)
 

@@ -5,6 +5,7 @@ limit (Linux takes no command argument above 128 KiB), a limit on open brackets,
 is asked while parsing.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -12,9 +13,15 @@ import tree_sitter
 
 MAX_SOURCE = 131_072  # bytes, MAX_ARG_STRLEN of Linux
 MAX_OPEN_BRACKETS = 100
+MAX_STARS = 300  # of one Python statement
+MAX_PIPES = 4_000  # of a shell script: the grammar's time grows with the square of a pipeline's length (.6 s for these)
 
 # A node of a tree that was read through a callback asks the callback for its text, a whole chunk each time.
 _CHUNK = 256
+
+_STRING_OR_COMMENT = re.compile(
+    rb"""#[^\n]*|(\"{3}|'{3})[\s\S]*?\1|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL
+)
 
 Stop = Callable[[], bool]
 
@@ -41,7 +48,8 @@ def _language(name: str) -> tree_sitter.Language:
 
 def parse(language: str, source: bytes, stop: Stop) -> tree_sitter.Node:
     """The root of the tree of `source`; `language` is bash or python. Raises TooComplex."""
-    if len(source) > MAX_SOURCE or _too_nested(source):
+    too_slow = _too_starred if language == "python" else _too_piped
+    if len(source) > MAX_SOURCE or _too_nested(source) or too_slow(source):
         raise TooComplex
     parser = tree_sitter.Parser(_language(language))
     if len(source) < 512:
@@ -64,6 +72,30 @@ def _too_nested(source: bytes) -> bool:
                 return True
         elif byte in b")}]" and depth:
             depth -= 1
+    return False
+
+
+def _too_piped(source: bytes) -> bool:
+    return source.count(b"|") - 2 * source.count(b"||") > MAX_PIPES
+
+
+def _too_starred(source: bytes) -> bool:
+    """Whether one statement holds hundreds of `*`: the grammar cannot tell product from splat until its end, and takes
+    seconds without asking whether to stop."""
+    if source.count(b"*") <= MAX_STARS:
+        return False
+    depth = stars = 0
+    for byte in _STRING_OR_COMMENT.sub(b"", source):
+        if byte in b"({[":
+            depth += 1
+        elif byte in b")}]":
+            depth = max(0, depth - 1)
+        elif byte == 0x2A:
+            stars += 1
+            if stars > MAX_STARS:
+                return True
+        elif byte == 0x0A and depth == 0:
+            stars = 0
     return False
 
 

@@ -145,6 +145,10 @@ def test_other_languages(language: str, code: str) -> None:
         "os.system('ls')\n" * 3_000,
         "`" * 20_000,
         "'a', " * 8_000,
+        "/*xargs " * 3_000,
+        "*case|" * 5_000,
+        "(" + "*case|\n" * 5_000,
+        '# """\n' + "*case|" * 5_000 + '# """',
     ],
 )
 def test_hostile_code_ends(code: str) -> None:

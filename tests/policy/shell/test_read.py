@@ -261,6 +261,7 @@ def test_an_argument_vector_is_not_split_again() -> None:
         ";".join(f"cd d{n}" for n in range(200)),
         "|".join(f"cat f{n}" for n in range(200)),
         "ls;" * 50_000,
+        "xargs " * 3_000,
         "for x in " + " ".join(map(str, range(5_000))) + "; do echo $x$x; done",
     ],
 )
