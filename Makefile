@@ -12,7 +12,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow check format bench train lock clean
+.PHONY: help install serve test test-slow frameworks check format bench train lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,9 @@ test: install ## every test but the slow ones (ARGS="-k name" and so on)
 
 test-slow: install ## the slow ones
 	@$(py) -m pytest -m slow $(ARGS)
+
+frameworks: install ## unmodified clients end to end, and docs/clients.md (ARGS="NAME ..." for some)
+	@$(py) -m tests.frameworks $(ARGS)
 
 check: install ## format, lint, types, import contracts, configuration and rule packs
 	@$(bin)/ruff format --check .
@@ -52,6 +55,7 @@ lock: ## pin the newest versions that pyproject.toml allows; needs uv
 	    --no-emit-package llama-cpp-python --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$$@"; }
 	lock ../pyproject.toml --output-file runtime.txt
 	lock ../pyproject.toml backend.in --extra litellm --extra dev --output-file dev.txt
+	lock sdk.in --output-file sdk.txt
 
 clean: ## remove the virtual environment and what tools leave behind
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -77,7 +81,14 @@ $(VENV)/.llama: requirements/llama.txt requirements/build.txt deploy/build/llama
 	$(py) -m pip install --quiet --disable-pip-version-check --no-deps "$$wheel"
 	touch $@
 
-$(VENV)/.installed: pyproject.toml $(VENV)/.dependencies $(VENV)/.llama
+# The newest SDKs, for their types alone: another dependency holds the ones beside the proxy back.
+$(VENV)/.sdk: requirements/sdk.txt $(VENV)/.dependencies
+	@exec >&2
+	rm -rf $(VENV)/sdk
+	$(py) -m pip install --quiet --disable-pip-version-check --require-hashes --target $(VENV)/sdk --requirement requirements/sdk.txt
+	touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.dependencies $(VENV)/.sdk $(VENV)/.llama
 	@exec >&2
 	$(py) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from guardproxy.errors import Forbidden, Unauthenticated, UnsupportedMediaType
+from guardproxy.model import Credential
 from guardproxy.runtime import Access
 
 CLIENT_KEY_HEADER = "x-guardproxy-key"
+CREDENTIAL_HEADERS = ("authorization", "x-api-key")  # OpenAI's way and Anthropic's
 
 
 def check_access(headers: Mapping[str, str], access: Access) -> None:
@@ -25,12 +27,20 @@ def check_access(headers: Mapping[str, str], access: Access) -> None:
         _check_host(headers.get("host", ""), access)
 
 
-def provider_authorization(headers: Mapping[str, str], access: Access) -> str | None:
-    """The Authorization that may go on to a provider: never one that is a key to this proxy."""
-    authorization = headers.get("authorization")
-    if access.client_keys and (CLIENT_KEY_HEADER not in headers or _holds_client_key(authorization or "", access)):
+def provider_credential(headers: Mapping[str, str], access: Access) -> Credential | None:
+    """The credential that may go on to a provider: never one that is a key to this proxy."""
+    name = next((name for name in CREDENTIAL_HEADERS if headers.get(name)), None)
+    if name is None:
         return None
-    return authorization
+    if access.client_keys and (CLIENT_KEY_HEADER not in headers or _holds_client_key(headers[name], access)):
+        return None
+    return Credential(name, headers[name])
+
+
+def identity(headers: Mapping[str, str]) -> str:
+    """A digest of what a client shows of itself, so that what one has stored is unknown to another."""
+    shown = "\n".join(headers.get(name, "") for name in (CLIENT_KEY_HEADER, *CREDENTIAL_HEADERS))
+    return hashlib.sha256(shown.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def check_json(headers: Mapping[str, str]) -> None:
@@ -53,9 +63,11 @@ def _check_host(host: str, access: Access) -> None:
 
 
 def _check_key(headers: Mapping[str, str], access: Access) -> None:
-    key = headers.get(CLIENT_KEY_HEADER) or _bearer(headers.get("authorization"))
+    key = headers.get(CLIENT_KEY_HEADER) or _bearer(headers.get("authorization")) or headers.get("x-api-key", "")
     if not _is_client_key(key, access):
-        raise Unauthenticated("A client key of this proxy is required, as a bearer token or in x-guardproxy-key.")
+        raise Unauthenticated(
+            "A client key of this proxy is required, as a bearer token, in x-api-key or in x-guardproxy-key."
+        )
 
 
 def _is_client_key(key: str, access: Access) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from guardproxy.access import check_access
 from guardproxy.decision import Verdict
-from guardproxy.endpoints import Call, find_endpoint
+from guardproxy.endpoints import Call, find_endpoint, surface_at
 from guardproxy.errors import ClientError, Overloaded, UpstreamError, UpstreamTimeout, VisibleError
 from guardproxy.exchange import Exchange
 from guardproxy.runtime import Runtime, RuntimeSource
@@ -25,7 +25,6 @@ from guardproxy.wire import (
     Scope,
     Send,
     error_headers,
-    error_tree,
     headers_of,
     send_json,
 )
@@ -78,7 +77,7 @@ class App:
     async def _serve(
         self, runtime: Runtime, exchange: Exchange, scope: Scope, receive: Receive, send: "_Sender"
     ) -> None:
-        call = Call(scope["path"], {}, runtime, exchange, receive, send)
+        call = Call(scope["path"], {}, runtime, exchange, receive, send, _query(scope))
         try:
             call.headers = headers_of(scope)
             if self._load.in_flight > runtime.limits.concurrent_requests:
@@ -124,12 +123,18 @@ async def _fail(call: Call, send: _Sender, error: VisibleError) -> None:
     exchange = call.exchange
     exchange.error_code = error.code or error.type
     exchange.outcome = _outcome_of(error)
+    surface = surface_at(call.path)
     if not send.started:
-        await send_json(send, error.status, error_tree(error), error_headers(error, exchange))
+        await send_json(send, error.status, surface.error_tree(error), error_headers(error, exchange))
     elif call.stream is not None:
         exchange.status = error.status
-        await call.stream.fail(error)
+        await call.stream.send_frame(surface.error_frame(error))
         await call.stream.end()
+
+
+def _query(scope: Scope) -> str:
+    query: bytes = scope.get("query_string") or b""
+    return query.decode("latin-1")
 
 
 def _outcome_of(error: VisibleError) -> str:

@@ -241,7 +241,7 @@ def _outcome(kind: CallKind, findings: Sequence[Finding]) -> Outcome:
         case Verdict.ALLOW:
             return Allow()
         case Verdict.REWRITE:
-            if kind is CallKind.OPAQUE:  # nobody knows where its arguments are
+            if kind in (CallKind.OPAQUE, CallKind.TEXT):  # nobody knows where, or how, its arguments are written
                 return Block("rewrite_impossible")
             return _rewrite([f for f in enforced if f.verdict is Verdict.REWRITE])
         case Verdict.REASK:

@@ -3,6 +3,7 @@
     GuardproxyError
     ├── ClientError            the client's doing; its message is shown
     │   ├── MalformedRequest           400
+    │   ├── PreviousResponseNotFound   400
     │   ├── BlockedByGuard             400 (only where the operator chose on_block: error)
     │   ├── Unauthenticated            401
     │   ├── Forbidden                  403
@@ -17,6 +18,7 @@
     │   ├── UpstreamUnavailable        502
     │   └── UpstreamTimeout            504
     ├── Overloaded             503
+    ├── HistoryUnavailable     503
     ├── GuardError             a guard could not judge: blocks, never shown
     └── ConfigurationError     start and reload only: every fault at once
 
@@ -55,6 +57,10 @@ class ClientError(VisibleError):
 
 class MalformedRequest(ClientError):
     code = "malformed_request"
+
+
+class PreviousResponseNotFound(ClientError):
+    code = "previous_response_not_found"
 
 
 class BlockedByGuard(ClientError):
@@ -142,6 +148,13 @@ class Overloaded(VisibleError):
     status = 503
     type = "overloaded_error"
     code = "overloaded"
+
+
+class HistoryUnavailable(VisibleError):
+    """The store of earlier answers cannot be reached."""
+
+    status = 503
+    code = "history_unavailable"
 
 
 class GuardError(GuardproxyError):

@@ -80,7 +80,7 @@ class PrefixStage:
         self._echo: EchoStage | None = None
         if self._prefixer is None:
             return
-        self._plan = self._prefixer.plan(self._request, self._upstream)
+        self._plan = self._prefixer.plan(self._request, self._upstream, self._surface.positions)
         match self._plan:
             case Skip():
                 self._exchange.prefix_outcome = self._plan.outcome.value
@@ -98,7 +98,7 @@ class PrefixStage:
             request = surface.question(model, question, max_tokens)
             frame = await ask_once(surface.with_injection(request, injection) if injection else request)
             usage = surface.usage_of(frame) or {}
-            tokens = usage.get("prompt_tokens")
+            tokens = usage.get("prompt_tokens", usage.get("input_tokens"))
             return ProbeAnswer(surface.texts_of(frame).get(0, ""), tokens if isinstance(tokens, int) else None)
 
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 
@@ -10,6 +11,8 @@ class CallKind(StrEnum):
     FUNCTION = "function"
     CUSTOM = "custom"
     LEGACY_FUNCTION = "function_call"
+    BUILTIN = "builtin"  # a tool that the API defines and the client runs: its action is the arguments, as JSON
+    TEXT = "text"  # written out in the assistant's text, for an agent that parses text
     OPAQUE = "opaque"  # a kind this version does not know: judged as a call, blocked unless a policy names it
 
 
@@ -22,7 +25,8 @@ class CallKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call as the model emitted it. `arguments` is the raw text: JSON for functions, anything for custom tools."""
+    """A call as the model emitted it. `arguments` is the raw text: JSON for functions and built-in tools, anything for
+    custom tools. A function of a namespace is called `namespace.name`."""
 
     key: CallKey
     kind: CallKind
@@ -50,6 +54,10 @@ class ToolResult:
     text: str
     digest: str
 
+    @classmethod
+    def of(cls, call_id: str, tool: str, text: str) -> "ToolResult":
+        return cls(call_id, tool, text, blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest())
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -74,7 +82,11 @@ class Request:
     forced_tool: bool = False  # tool_choice names a tool or requires one
     choices: int = 1
     structured_output: bool = False  # response_format asks for JSON
-    uninspected: tuple[str, ...] = ()  # kinds of content that no guard can read: image, audio, file, other
+    uninspected: tuple[str, ...] = ()  # kinds of content that no guard can read: image, audio, file, prompt, other
+    stop: tuple[str, ...] = ()  # stop sequences: agents that parse text are known by them
+    stored: bool = False  # the provider keeps the answer, so that a later request may continue it
+    continues: str = ""  # the id of the stored answer that this request goes on from
+    conversation: str = ""  # the id of the provider's conversation that this request adds to
 
     @property
     def results(self) -> tuple[ToolResult, ...]:
@@ -89,10 +101,19 @@ class Turn:
     texts: Mapping[int, str]
     finish_reasons: Mapping[int, str]
     usage: Mapping[str, Any] | None = None
+    uninspected: tuple[str, ...] = ()  # kinds of what the answer holds and no guard can stop or read: server_mcp_call
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
+    choice: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """Text of the model's reasoning: shown, kept apart from its answer, and parsed by some agents all the same."""
+
     choice: int
     text: str
 
@@ -119,7 +140,14 @@ class UsageDelta:
     usage: Mapping[str, Any]
 
 
-Delta = TextDelta | CallDelta | FinishDelta | UsageDelta
+@dataclass(frozen=True, slots=True)
+class UninspectedDelta:
+    """Something that no guard can stop or read, such as a call that the provider has run itself. Counted."""
+
+    kind: str
+
+
+Delta = TextDelta | ReasoningDelta | CallDelta | FinishDelta | UsageDelta | UninspectedDelta
 
 
 class Position(StrEnum):
@@ -137,3 +165,10 @@ class Injection:
 
     text: str
     position: Position
+
+
+class Credential(NamedTuple):
+    """A key as a header carries it: `authorization` (with its scheme) or `x-api-key`."""
+
+    header: str
+    value: str

@@ -1,6 +1,6 @@
 """READ FIRST: the path of a request, top to bottom. Streamed and whole answers take the same one.
 
-    surface.parse -> review of unseen tool results -> learned prefix -> upstream -> frames -> gate
+    surface.parse -> stored past -> review of unseen tool results -> learned prefix -> upstream -> frames -> gate
                   -> review of the turn -> allow | rewrite | reask (and round again) | block
 
 What is here sees protocols and plain values only; `app.py` owns the socket and is where errors become responses.
@@ -13,18 +13,19 @@ from functools import partial
 from typing import Any
 
 from guardproxy.decision import Permit, Reask, Verdict, block_reasked
-from guardproxy.errors import BlockedByGuard, UpstreamRefusal
+from guardproxy.errors import BlockedByGuard, PreviousResponseNotFound, UpstreamRefusal
 from guardproxy.exchange import Attempt, Exchange
 from guardproxy.guards.guard import Context
 from guardproxy.injection import PrefixStage
-from guardproxy.model import CallKey, CallKind, Request
+from guardproxy.model import CallKey, CallKind, Credential, Request, Turn
 from guardproxy.review import review_result, review_turn
 from guardproxy.runtime import Runtime, ToolResults
 from guardproxy.stream.frame import Frame
 from guardproxy.stream.gate import Gate
 from guardproxy.strict_json import JsonObject
 from guardproxy.surfaces.refusal import refusal_texts
-from guardproxy.surfaces.surface import OnBlock, Refusal, Surface
+from guardproxy.surfaces.surface import OnBlock, Reader, Refusal, Surface, Writer
+from guardproxy.text_calls import Watch, text_action, watch_for
 from guardproxy.upstream.frames import pump_frames
 from guardproxy.upstream.upstream import Upstream, UpstreamRequest
 from guardproxy.usage import add_usage
@@ -36,10 +37,13 @@ _NOT_RUN = "Not executed: another call of the same turn was refused. Call it aga
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What of a client's request, beside its body, goes on to the upstream."""
+    """What of a client's request, beside its body, goes on to the upstream. `identity` is a digest of its credential:
+    what one client has stored, another cannot go on from."""
 
-    authorization: str | None
+    credential: Credential | None
     headers: tuple[tuple[str, str], ...]
+    query: str = ""
+    identity: str = ""
 
 
 Emit = Callable[[Frame], Awaitable[None]]
@@ -53,11 +57,14 @@ async def answer(
     request = surface.parse(tree, runtime.request_rules)
     upstream = runtime.router.route(request.model)
     _note_request(exchange, request, upstream)
+    request = exchange.request = await _with_past(surface, request, client, runtime, upstream)
     tainted = await _review_results(request, runtime, exchange)
     context = Context(request, runtime.revision, tainted)
     if tainted and runtime.tool_results is ToolResults.WITHHOLD:
         request = surface.without_results(request, tainted, _WITHHELD)
-    await _take_turns(_Talk(surface, request, upstream, client, runtime, exchange, context, emit))
+    writer = surface.writer(request)
+    watch = watch_for(request, runtime.text_calls, runtime.hold_text_actions)
+    await _take_turns(_Talk(surface, request, upstream, client, runtime, exchange, context, emit, writer, watch))
 
 
 @dataclass(slots=True)
@@ -72,8 +79,10 @@ class _Talk:
     exchange: Exchange
     context: Context
     emit: Emit
+    writer: Writer
+    watch: Watch | None  # for calls written in text
     attempt: int = 0
-    head: JsonObject | None = None  # the first tree that left
+    writing: "_Attempt | None" = None  # the attempt whose frames were the last to leave
     text_left: bool = False
     reasked_tools: set[str] = field(default_factory=set)
     usage: dict[str, Any] = field(default_factory=dict)
@@ -84,15 +93,16 @@ class _Attempt:
     """One turn on its way: the request as it is asked, and what its answer goes through."""
 
     asked: Request
+    reader: Reader
     gate: Gate
     stage: PrefixStage
 
     @classmethod
     def begin(cls, talk: _Talk, asked: Request) -> "_Attempt":
-        gate = Gate(talk.surface.reader(asked), hold_all=talk.runtime.hold_turn)
-        return cls(
-            asked, gate, PrefixStage(talk.runtime.prefixer, talk.surface, asked, talk.upstream.name, talk.exchange)
-        )
+        reader = talk.surface.reader(asked)
+        gate = Gate(reader, hold_all=talk.runtime.hold_turn, hold_end=asked.stored, watch=talk.watch)
+        stage = PrefixStage(talk.runtime.prefixer, talk.surface, asked, talk.upstream.name, talk.exchange)
+        return cls(asked, reader, gate, stage)
 
 
 async def _take_turns(talk: _Talk) -> None:
@@ -123,11 +133,14 @@ async def _ask(talk: _Talk, attempt: _Attempt) -> None:
     """
     gate, stage, limit = attempt.gate, attempt.stage, talk.runtime.limits.event_bytes
 
-    async def take(frame: Frame) -> None:
+    async def take(frame: Frame) -> bool:
         for leaving in gate.receive(frame):
-            await _send(talk, stage, _with_earlier_usage(talk, leaving))
+            await _send(talk, attempt, _with_earlier_usage(talk, leaving))
         if gate.holding:
             talk.exchange.begin_hold()
+        elif talk.exchange.hold_since is not None:  # what was suspected is no call
+            talk.exchange.end_hold()
+        return gate.done
 
     while True:
         try:
@@ -139,17 +152,23 @@ async def _ask(talk: _Talk, attempt: _Attempt) -> None:
                 raise
 
 
-async def _send(talk: _Talk, stage: PrefixStage, frame: Frame) -> None:
-    for leaving in stage.receive(frame):
-        await talk.emit(_continued(talk, leaving))
+async def _send(talk: _Talk, attempt: _Attempt, frame: Frame) -> None:
+    if talk.writing is not attempt:
+        talk.writing = attempt
+        talk.writer.begin_attempt()
+    for leaving in attempt.stage.receive(frame):
+        written = talk.writer.write(leaving)
+        if written is not None:
+            await talk.emit(written)
 
 
 async def _ask_once(talk: _Talk, request: Request) -> Frame:
     """A request of our own, with nothing of it shown to the client."""
     frames: list[Frame] = []
 
-    async def take(frame: Frame) -> None:
+    async def take(frame: Frame) -> bool:
         frames.append(frame)
+        return False
 
     sent = replace(_upstream_request(talk, request), deadline=time.monotonic() + _PROBE_DEADLINE_S)
     own = Exchange("probe", talk.surface.name, talk.runtime.revision)
@@ -163,8 +182,32 @@ def _upstream_request(talk: _Talk, request: Request) -> UpstreamRequest:
         tree=request.tree,
         stream=request.stream,
         headers=talk.client.headers,
-        authorization=talk.client.authorization,
+        query=talk.client.query,
+        credential=talk.client.credential,
     )
+
+
+async def _with_past(
+    surface: Surface, request: Request, client: Client, runtime: Runtime, upstream: Upstream
+) -> Request:
+    """The request with what it goes on from. A stored answer that this proxy does not know is refused: its blocked
+    calls could not be answered, and nothing of it was judged."""
+    id = request.continues or request.conversation
+    if not id:
+        return request
+    past = await runtime.history.get(client.identity, id)
+    if past is not None:
+        return surface.with_past(request, past, whole=not upstream.remembers)
+    if request.continues or not upstream.remembers:
+        raise PreviousResponseNotFound(f"No answer with the id {id[:64]!r} is known here.")
+    return request
+
+
+async def _remember(talk: _Talk, attempt: _Attempt, permit: Permit, refusal: Refusal) -> None:
+    """Before the answer's end leaves, so that the client's next request finds it."""
+    past = talk.surface.past(talk.request, attempt.reader, talk.writer, permit, refusal)
+    if past is not None:
+        await talk.runtime.history.put(talk.client.identity, past)
 
 
 async def _review_results(request: Request, runtime: Runtime, exchange: Exchange) -> frozenset[str]:
@@ -195,6 +238,7 @@ async def _review(talk: _Talk, gate: Gate) -> Permit:
     talk.exchange.guard_seconds += time.perf_counter() - started
     _note_failures_allowed(talk.exchange, permit)
     talk.exchange.attempts.append(Attempt(turn, permit.decision, reports))
+    _note_uninspected(talk, turn)
     add_usage(talk.usage, turn.usage or {})
     talk.exchange.usage = talk.usage
     return permit
@@ -205,9 +249,10 @@ def _may_ask_again(talk: _Talk, permit: Permit) -> bool:
     request = talk.request
     if talk.attempt > talk.runtime.reask_max or request.forced_tool or request.choices > 1:
         return False
-    if talk.text_left and request.structured_output:
+    kinds = {call.kind for call in permit.turn.calls}
+    if talk.text_left and (request.structured_output or CallKind.TEXT in kinds):
         return False
-    if any(call.kind is CallKind.OPAQUE for call in permit.turn.calls):  # nobody knows how to write it into a history
+    if CallKind.OPAQUE in kinds:  # nobody knows how to write it into a history
         return False
     outcomes = permit.decision.outcomes
     tools = {call.name for call in permit.turn.calls if isinstance(outcomes[call.key], Reask)}
@@ -232,20 +277,13 @@ async def _release(talk: _Talk, attempt: _Attempt, permit: Permit) -> None:
     texts = refusal_texts(permit.turn, permit.decision, runtime.block_message)
     if texts and runtime.on_block is OnBlock.ERROR:
         raise BlockedByGuard("\n".join(texts.values()))
-    refusal = Refusal(runtime.on_block, texts)
-    released = attempt.gate.release(permit, lambda held, _: talk.surface.amend(talk.request, held, permit, refusal))
+    gate, decision = attempt.gate, permit.decision
+    refusal = Refusal(runtime.on_block, texts, gate.text_room(decision), gate.refuses_reasoning(decision))
+    released = gate.release(permit, lambda held, _: attempt.reader.amend(held, permit, refusal))
+    await _remember(talk, attempt, permit, refusal)
     exchange.end_hold()
     for frame in released:
-        await _send(talk, attempt.stage, _with_usage(talk, frame))
-
-
-def _continued(talk: _Talk, frame: Frame) -> Frame:
-    """A frame of a later attempt continues the answer that the client has begun to read."""
-    if talk.head is None:
-        talk.head = frame.tree
-    elif talk.attempt > 1:
-        return talk.surface.continued(frame, talk.head)
-    return frame
+        await _send(talk, attempt, _with_usage(talk, frame))
 
 
 def _with_usage(talk: _Talk, frame: Frame) -> Frame:
@@ -256,8 +294,10 @@ def _with_usage(talk: _Talk, frame: Frame) -> Frame:
 
 def _with_earlier_usage(talk: _Talk, frame: Frame) -> Frame:
     """As `_with_usage`, for a frame that leaves before its turn is complete and counted."""
+    if talk.attempt < 2:
+        return frame
     usage = talk.surface.usage_of(frame)
-    if talk.attempt < 2 or usage is None:
+    if usage is None:
         return frame
     total: dict[str, Any] = {}
     add_usage(total, talk.usage)
@@ -269,6 +309,13 @@ def _note_request(exchange: Exchange, request: Request, upstream: Upstream) -> N
     exchange.request, exchange.upstream = request, upstream.name
     exchange.model, exchange.stream = request.model, request.stream
     exchange.uninspected.update(f"content_{kind}" for kind in request.uninspected)
+
+
+def _note_uninspected(talk: _Talk, turn: Turn) -> None:
+    """What of an answer no guard could read or stop, and text that looks like an action where none was expected."""
+    talk.exchange.uninspected.update(turn.uninspected)
+    if talk.watch is None and any(text_action(talk.request, text) for text in turn.texts.values()):
+        talk.exchange.uninspected["text_action"] += 1
 
 
 def _note_failures_allowed(exchange: Exchange, permit: Permit) -> None:

@@ -6,11 +6,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from guardproxy.guards.guard import Guard
+from guardproxy.history import History, MemoryHistory
 from guardproxy.strict_json import JsonObject
 from guardproxy.surfaces.refusal import DEFAULT_TEMPLATE
 from guardproxy.surfaces.surface import OnBlock, RequestRules
 from guardproxy.taint import TaintMemory
 from guardproxy.telemetry.observer import Observer
+from guardproxy.text_calls import TextCallMode
 from guardproxy.upstream.upstream import Upstream, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -73,6 +75,9 @@ class Runtime:
     reask_max: int = 2
     tool_results: ToolResults = ToolResults.TAINT
     hold_turn: bool = False
+    text_calls: TextCallMode = TextCallMode.AUTO
+    hold_text_actions: bool = False  # judge code and actions in text although nothing says that the agent runs them
+    history: History = field(default_factory=MemoryHistory)
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
 

@@ -9,7 +9,6 @@ from guardproxy import strict_json
 from guardproxy.errors import BodyTooLarge, MalformedRequest, UnsupportedMediaType, UpstreamRefusal, VisibleError
 from guardproxy.exchange import Exchange
 from guardproxy.stream.frame import Frame, encode_frame
-from guardproxy.stream.sse import KEEP_ALIVE, encode_event
 from guardproxy.strict_json import JsonObject
 
 Scope = MutableMapping[str, Any]
@@ -20,6 +19,8 @@ Headers = list[tuple[bytes, bytes]]
 
 
 _WATCH_AFTER_S = 0.02
+_ZSTD_WINDOW = 1 << 27
+_ZSTD_PIECE = 256  # bytes; four of them can stand for 128 KiB, so little is unpacked before it is measured
 
 
 class ClientGone(Exception):
@@ -37,7 +38,9 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return headers
 
 
-_SINGLE = frozenset({"host", "origin", "authorization", "content-type", "content-encoding", "x-guardproxy-key"})
+_SINGLE = frozenset(
+    {"host", "origin", "authorization", "x-api-key", "x-guardproxy-key", "content-type", "content-encoding"}
+)
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
@@ -69,8 +72,10 @@ def _decoded(body: bytes, coding: str, limit: int) -> bytes:
             return body
         case "gzip" | "x-gzip":
             return _gunzip(body, limit)
+        case "zstd":
+            return _unzstd(body, limit)
         case _:
-            raise UnsupportedMediaType("Bodies may be sent plain or with Content-Encoding: gzip.")
+            raise UnsupportedMediaType("Bodies may be sent plain, or with Content-Encoding: gzip or zstd.")
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
@@ -84,6 +89,24 @@ def _gunzip(body: bytes, limit: int) -> bytes:
     if not inflate.eof or inflate.unused_data:
         raise MalformedRequest("The gzip body is cut short or has bytes after its end.")
     return plain
+
+
+def _unzstd(body: bytes, limit: int) -> bytes:
+    """One frame (RFC 8878). The window is bounded too: a frame of a few bytes may ask for gigabytes."""
+    import zstandard  # few clients compress, and it is not cheap to load
+
+    inflate = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+    plain = bytearray()
+    try:
+        for start in range(0, len(body), _ZSTD_PIECE):
+            plain += inflate.decompress(body[start : start + _ZSTD_PIECE])
+            if len(plain) > limit:
+                raise _too_large(limit)
+    except zstandard.ZstdError:
+        raise MalformedRequest("The body is not valid zstd.") from None
+    if not inflate.eof or inflate.unused_data:
+        raise MalformedRequest("The zstd body is cut short or has bytes after its end.")
+    return bytes(plain)
 
 
 def _too_large(limit: int) -> BodyTooLarge:
@@ -127,11 +150,6 @@ class cancelled_when_gone:
         self._task.cancel()
 
 
-def error_tree(error: VisibleError) -> JsonObject:
-    """An error as the official SDK expects it."""
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
-
-
 async def send_json(send: Send, status: int, tree: JsonObject, headers: Headers) -> None:
     body = strict_json.encode(tree)
     length = (b"content-length", str(len(body)).encode())
@@ -163,8 +181,9 @@ class EventStream:
 
     _HEAD = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 
-    def __init__(self, send: Send, exchange: Exchange, keepalive_s: float) -> None:
+    def __init__(self, send: Send, exchange: Exchange, keepalive_s: float, keep_alive: bytes) -> None:
         self._send = send
+        self._keep_alive = keep_alive
         self._exchange = exchange
         self._keepalive_s = keepalive_s
         self._loop = asyncio.get_running_loop()
@@ -177,10 +196,6 @@ class EventStream:
 
     async def send_frame(self, frame: Frame) -> None:
         await self._write(encode_frame(frame))
-
-    async def fail(self, error: VisibleError) -> None:
-        """An error after the start: the SDK raises on an event with an `error` member."""
-        await self._write(encode_event(None, strict_json.encode(error_tree(error))))
 
     async def end(self) -> None:
         self.stop_keepalive()
@@ -213,7 +228,7 @@ class EventStream:
     async def _comment(self) -> None:
         """Never queues behind a frame: after the end mark there is no comment."""
         if self._exchange.hold_since is not None and not self._writing.locked():
-            await self._write(KEEP_ALIVE)
+            await self._write(self._keep_alive)
 
     def _tick(self) -> None:
         silent_for = self._loop.time() - self._last_sent

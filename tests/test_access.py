@@ -4,8 +4,9 @@ from hashlib import sha256
 
 import pytest
 
-from guardproxy.access import check_access, check_json, provider_authorization
+from guardproxy.access import check_access, check_json, identity, provider_credential
 from guardproxy.errors import Forbidden, Unauthenticated, UnsupportedMediaType
+from guardproxy.model import Credential
 from guardproxy.runtime import Access
 
 KEY, OTHER_KEY = "client-key-1", "client-key-2"
@@ -123,8 +124,8 @@ def test_listed_hosts_count_beside_keys() -> None:
         ({"x-guardproxy-key": KEY, "authorization": f"Bearer a {KEY} b"}, KEYED, None),
     ],
 )
-def test_which_authorization_goes_on(headers: dict[str, str], access: Access, passed: str | None) -> None:
-    assert provider_authorization(headers, access) == passed
+def test_which_credential_goes_on(headers: dict[str, str], access: Access, passed: str | None) -> None:
+    assert provider_credential(headers, access) == (passed and Credential("authorization", passed))
 
 
 @pytest.mark.parametrize(
@@ -161,3 +162,31 @@ def test_anything_else_is_refused(content_type: str) -> None:
     """The first three are what a web page can send without asking."""
     with pytest.raises(UnsupportedMediaType):
         check_json({"content-type": content_type} if content_type else {})
+
+
+@pytest.mark.parametrize(
+    ("headers", "access", "passed"),
+    [
+        ({"x-api-key": "sk-ant"}, OPEN, Credential("x-api-key", "sk-ant")),
+        ({"x-api-key": "sk-ant", "authorization": "Bearer a"}, OPEN, Credential("authorization", "Bearer a")),
+        ({"x-api-key": KEY}, KEYED, None),
+        ({"x-api-key": "sk-ant", "x-guardproxy-key": KEY}, KEYED, Credential("x-api-key", "sk-ant")),
+        ({"x-api-key": KEY, "x-guardproxy-key": KEY}, KEYED, None),
+    ],
+)
+def test_which_key_of_the_messages_api_goes_on(
+    headers: dict[str, str], access: Access, passed: Credential | None
+) -> None:
+    assert provider_credential(headers, access) == passed
+
+
+def test_a_client_key_may_come_as_the_anthropic_sdk_sends_keys() -> None:
+    check_access({"host": "localhost", "x-api-key": KEY}, KEYED)
+    with pytest.raises(Unauthenticated):
+        check_access({"host": "localhost", "x-api-key": "wrong"}, KEYED)
+
+
+def test_clients_are_told_apart_by_every_credential_that_they_show() -> None:
+    shown = [{}, {"authorization": "a"}, {"x-api-key": "a"}, {"x-guardproxy-key": "a"}]
+    assert len({identity(headers) for headers in shown}) == len(shown)
+    assert identity({"authorization": "a", "user-agent": "x"}) == identity({"authorization": "a"})

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+import zstandard
 
 from guardproxy.errors import BodyTooLarge, GuardproxyError, MalformedRequest, UnsupportedMediaType, UpstreamTimeout
 from guardproxy.exchange import Exchange
 from guardproxy.stream.frame import DONE, Frame
 from guardproxy.stream.sse import KEEP_ALIVE
+from guardproxy.surfaces.chat_completions import ChatCompletions
 from guardproxy.wire import ClientGone, EventStream, cancelled_when_gone, headers_of, read_body
 
 LIMIT = 1000
@@ -166,7 +168,7 @@ def test_a_stream() -> None:
     client, notes = Client(), exchange()
 
     async def scenario() -> None:
-        stream = EventStream(client.send, notes, 10)
+        stream = EventStream(client.send, notes, 10, KEEP_ALIVE)
         await stream.send_frame(Frame({"a": 1}))
         await stream.send_frame(Frame({"b": 2}, "named"))
         await stream.send_frame(DONE)
@@ -183,7 +185,7 @@ def test_an_empty_stream_still_begins() -> None:
     client = Client()
 
     async def scenario() -> None:
-        await EventStream(client.send, exchange(), 10).end()
+        await EventStream(client.send, exchange(), 10, KEEP_ALIVE).end()
 
     asyncio.run(scenario())
     assert client.types == ["start", "body"]
@@ -193,9 +195,9 @@ def test_an_error_in_a_stream_has_the_shape_of_the_sdk() -> None:
     client = Client()
 
     async def scenario() -> None:
-        stream = EventStream(client.send, exchange(), 10)
+        stream = EventStream(client.send, exchange(), 10, KEEP_ALIVE)
         await stream.send_frame(Frame({}))
-        await stream.fail(UpstreamTimeout("too\u2028late"))
+        await stream.send_frame(ChatCompletions().error_frame(UpstreamTimeout("too\u2028late")))
         await stream.end()
 
     asyncio.run(scenario())
@@ -210,7 +212,7 @@ def test_a_held_stream_is_kept_alive(holding: bool, comments: bool) -> None:
     client, notes = Client(), exchange()
 
     async def scenario() -> None:
-        stream = EventStream(client.send, notes, 0.02)
+        stream = EventStream(client.send, notes, 0.02, KEEP_ALIVE)
         if holding:
             notes.begin_hold()
         await asyncio.sleep(0.09)
@@ -233,7 +235,7 @@ def test_a_comment_on_its_way_never_mixes_with_the_answer(client: Client, wait_s
     client.messages.clear()
 
     async def scenario() -> None:
-        stream = EventStream(client.send, notes, 0.02)
+        stream = EventStream(client.send, notes, 0.02, KEEP_ALIVE)
         notes.begin_hold()
         await asyncio.sleep(wait_s)
         notes.end_hold()
@@ -246,3 +248,35 @@ def test_a_comment_on_its_way_never_mixes_with_the_answer(client: Client, wait_s
     assert client.types[0] == "start"
     assert client.types.count("start") == 1
     assert client.bodies[-2:] == [b"data: [DONE]\n\n", b""]
+
+
+def packed(plain: bytes, **settings: bool) -> bytes:
+    return zstandard.ZstdCompressor(**settings).compress(plain)
+
+
+ZSTD = {"content-encoding": "zstd"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"write_content_size": False}, {"write_checksum": True}])
+def test_a_zstd_body(settings: dict[str, bool]) -> None:
+    data = packed(SMALL * 100, **settings)
+    assert body_of([data[:5], data[5:]], ZSTD) == SMALL * 100
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (packed(b"x" * (LIMIT + 1)), BodyTooLarge),
+        (packed(b"\0" * 100_000_000)[:900], BodyTooLarge),
+        (packed(SMALL)[:-1], MalformedRequest),
+        (packed(SMALL) + b"x", MalformedRequest),
+        (packed(SMALL) * 2, MalformedRequest),
+        (SMALL, MalformedRequest),
+        (b"", MalformedRequest),
+        (b"\x28\xb5\x2f\xfd\x00\xff\x01\x00\x00", MalformedRequest),  # a window of terabytes
+    ],
+    ids=["large", "bomb", "cut", "longer", "two", "plain", "empty", "window"],
+)
+def test_a_zstd_body_that_is_refused(body: bytes, error: type[GuardproxyError]) -> None:
+    with pytest.raises(error):
+        body_of([body], ZSTD)

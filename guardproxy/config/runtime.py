@@ -17,13 +17,14 @@ from pydantic import SecretStr
 
 from guardproxy import strict_json
 from guardproxy.config.audit_target import AuditTarget
+from guardproxy.config.settings import Api, HiddenContent, HistoryStore, Hold, Server, Settings, UpstreamKind
 from guardproxy.config.settings import ClassifierGuard as ClassifierSettings
 from guardproxy.config.settings import Guard as GuardSettings
-from guardproxy.config.settings import Hold, Settings, UpstreamKind
 from guardproxy.config.settings import Upstream as UpstreamSettings
 from guardproxy.decision import Mode, OnError
 from guardproxy.errors import ConfigurationError, Fault
 from guardproxy.guards.guard import Guard
+from guardproxy.history import History, MemoryHistory
 from guardproxy.policy.loader import load_policy
 from guardproxy.policy.policy import Policy
 from guardproxy.policy.testing import run_tests
@@ -49,6 +50,7 @@ class Foundation:
     metrics: Metrics
     audit: AuditLog
     audit_target: AuditTarget
+    history: History = field(default_factory=MemoryHistory)
     taint: TaintMemory = field(default_factory=TaintMemory)
 
     async def start(self) -> None:
@@ -56,6 +58,7 @@ class Foundation:
         await self.audit.start()
 
     async def close(self) -> None:
+        await self.history.close()
         await self.audit.close()
         await self.metrics.close()
 
@@ -72,7 +75,19 @@ def lay_foundation(settings: Settings, target: AuditTarget) -> Foundation:
         queue=audit.queue,
         on_drop=metrics.audit_dropped,
     )
-    return Foundation(metrics, log, target)
+    return Foundation(metrics, log, target, _history(settings.history))
+
+
+def _history(settings: HistoryStore) -> History:
+    url = _revealed(settings.redis_url)
+    if url is None:
+        return MemoryHistory(settings.max_bytes)
+    if find_spec("redis") is None:
+        problem = "needs a library that is not installed: pip install 'guardproxy[redis]'"
+        raise ConfigurationError([Fault("history", None, "redis_url", problem)])
+    from guardproxy.history_redis import RedisHistory
+
+    return RedisHistory(url, keep_s=settings.keep_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +150,15 @@ def build(
         taint=foundation.taint,
         observers=(foundation.metrics, foundation.audit),
         prefixer=_prefixer(settings, artifact, previous),
-        request_rules=RequestRules(
-            frozenset(settings.request.allow_fields), frozenset(settings.request.allow_provider_tools)
-        ),
+        request_rules=_request_rules(settings),
         on_block=settings.on_block,
         block_message=settings.block_message,
         reask_max=settings.reask.max,
         tool_results=settings.tool_results,
         hold_turn=settings.hold is Hold.TURN,
+        text_calls=settings.request.text_calls,
+        hold_text_actions=policy.hold_text_actions,
+        history=foundation.history,
         limits=_limits(settings),
         access=_access(settings),
     )
@@ -205,13 +221,25 @@ def _upstream(settings: UpstreamSettings, whole: Settings, previous: Build | Non
         case UpstreamKind.EMBEDDED:
             from guardproxy.upstream.embedded import EmbeddedUpstream
 
-            return EmbeddedUpstream(settings.name)
+            return _bridged(EmbeddedUpstream(settings.name), _CHAT_ONLY)
         case UpstreamKind.OPENAI:
-            return _http_upstream(settings, whole)
+            return _bridged(_http_upstream(settings, whole), frozenset(settings.serves))
         case UpstreamKind.LITELLM:
-            return _litellm_upstream(settings, whole)
+            return _bridged(_litellm_upstream(settings, whole), _CHAT_ONLY)
         case _:
             assert_never(settings.kind)
+
+
+_CHAT_ONLY = frozenset({Api.CHAT_COMPLETIONS})
+
+
+def _bridged(upstream: Upstream, serves: frozenset[Api]) -> Upstream:
+    """The upstream with translations for what it does not speak itself."""
+    if serves == frozenset(Api):
+        return upstream
+    from guardproxy.upstream.bridge import BridgedUpstream
+
+    return BridgedUpstream(upstream, frozenset(api.value for api in serves))
 
 
 def _same_upstream(settings: UpstreamSettings, whole: Settings, previous: Build) -> bool:
@@ -232,6 +260,8 @@ def _http_upstream(settings: UpstreamSettings, whole: Settings) -> Upstream:
         idle_timeout_s=settings.idle_timeout_s,
         max_connections=whole.limits.concurrent_requests,
         max_response_bytes=whole.limits.response_bytes,
+        takes_api_key=settings.server is Server.ANTHROPIC,
+        remembers=settings.remembers,
     )
 
 
@@ -329,6 +359,16 @@ class _Common(TypedDict):
 
 def _common(settings: GuardSettings) -> _Common:
     return {"mode": settings.mode, "on_error": settings.on_error, "deadline_s": settings.deadline_s}
+
+
+def _request_rules(settings: Settings) -> RequestRules:
+    request = settings.request
+    return RequestRules(
+        allow_fields=frozenset(request.allow_fields),
+        allow_provider_tools=frozenset(request.allow_provider_tools),
+        provider_tools=request.provider_tools,
+        refuse_hidden_content=request.hidden_content is HiddenContent.REFUSE,
+    )
 
 
 def _limits(settings: Settings) -> Limits:

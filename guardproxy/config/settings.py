@@ -15,8 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from guardproxy.decision import Mode, OnError
 from guardproxy.runtime import ToolResults
 from guardproxy.surfaces.refusal import DEFAULT_TEMPLATE
-from guardproxy.surfaces.surface import OnBlock
+from guardproxy.surfaces.surface import OnBlock, ProviderTools
 from guardproxy.telemetry.record import Content
+from guardproxy.text_calls import TextCallMode
 
 STDOUT = "-"
 
@@ -132,6 +133,15 @@ class UpstreamKind(StrEnum):
     EMBEDDED = "embedded"
 
 
+class Api(StrEnum):
+    """An API that a server speaks, by the name of its surface."""
+
+    CHAT_COMPLETIONS = "chat_completions"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    COMPLETIONS = "completions"
+
+
 class Server(StrEnum):
     """What software answers; it decides how a learned prefix can be put into the model's turn."""
 
@@ -177,6 +187,17 @@ class Upstream(Section):
     )
     models: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
         ("*",), min_length=1, description="Model names served here, as globs. The first upstream that matches is taken."
+    )
+    serves: tuple[Api, ...] = Field(
+        tuple(Api),
+        min_length=1,
+        description="The APIs that an openai server speaks itself. Responses and Messages that it does not are "
+        "translated to chat completions. The other kinds speak chat completions only.",
+    )
+    remembers: bool = Field(
+        True,
+        description="The server keeps answers that a later request can go on from (previous_response_id). "
+        "If not, the proxy sends it the whole conversation.",
     )
     model_prefix: str = Field(
         "", max_length=128, description="litellm only: put before the client's model name, such as anthropic/."
@@ -236,10 +257,40 @@ class Prefix(Section):
     keep: bool = Field(False, description="Leave the prefix in the client's answer instead of taking it out.")
 
 
+class HiddenContent(StrEnum):
+    COUNT = "count"
+    REFUSE = "refuse"
+
+
 class RequestPolicy(Section):
     allow_fields: tuple[str, ...] = Field((), description="Request fields, of any type, that pass though unknown here.")
     allow_provider_tools: tuple[str, ...] = Field(
         (), description="Types of tools that the provider runs itself, unseen by the guards, and that may be declared."
+    )
+    provider_tools: ProviderTools = Field(
+        ProviderTools.REFUSE, description="refuse a request that declares another one, or strip it of the tool."
+    )
+    hidden_content: HiddenContent = Field(
+        HiddenContent.COUNT,
+        description="What a request refers to and the guards cannot read (stored prompts, conversations, files, "
+        "encrypted compactions): count it as not inspected, or refuse the request.",
+    )
+    text_calls: TextCallMode = Field(
+        TextCallMode.AUTO,
+        description="Calls written in text (<tool_call>, ReAct, code): auto judges them where the request shows that "
+        "the agent parses text, always does in every answer.",
+    )
+
+
+class HistoryStore(Section):
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Where stored answers are remembered by all replicas, as redis://HOST:PORT/DB. "
+        "null remembers them in this process.",
+    )
+    max_bytes: Bytes = Field(64 << 20, description="Most that is remembered in this process.")
+    keep_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        30 * 86400, description="Seconds for which Redis keeps an answer."
     )
 
 
@@ -308,6 +359,9 @@ class Settings(Section):
     prefix: Prefix = Field(default_factory=Prefix, description="The learned safety prefix.")
     request: RequestPolicy = Field(
         default_factory=RequestPolicy, description="What requests may hold beside the usual."
+    )
+    history: HistoryStore = Field(
+        default_factory=HistoryStore, description="What is remembered of answers that later requests go on from."
     )
     audit: Audit = Field(default_factory=Audit, description="The record of every exchange.")
     limits: Limits = Field(default_factory=Limits, description="Sizes, times and numbers.")

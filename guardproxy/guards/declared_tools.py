@@ -49,6 +49,8 @@ class DeclaredToolsGuard:
             if not self._allow_opaque(call.name):
                 yield self._finding("opaque_call", "This kind of call cannot be inspected.")
             return
+        if call.kind is CallKind.TEXT:  # an agent that parses text tells the model of its tools in text
+            return
         fitting = [s for s in specs if _same_kind(s.kind, call.kind)]
         if not fitting:
             yield self._finding("undeclared_tool", "No tool of this name was declared in the request.")
@@ -99,5 +101,9 @@ def decode_arguments(text: str) -> JsonObject:
 
 
 def _same_kind(declared: CallKind, called: CallKind) -> bool:
-    """A function may be called in the legacy form too; a custom tool only as what it is."""
-    return (declared is CallKind.CUSTOM) == (called is CallKind.CUSTOM)
+    """A function may be called in the legacy form too, and a built-in tool as one; the rest only as what they are."""
+    match called:
+        case CallKind.FUNCTION | CallKind.LEGACY_FUNCTION:
+            return declared in (CallKind.FUNCTION, CallKind.LEGACY_FUNCTION, CallKind.BUILTIN)
+        case _:
+            return declared is called

@@ -70,6 +70,7 @@ def load_policy(packs: Sequence[str]) -> Policy:
         tuple(rules),
         tuple(tests),
         compile_globs(opaque) if opaque else None,
+        any(model.hold_text_actions for model in models),
     )
 
 

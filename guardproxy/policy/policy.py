@@ -35,6 +35,7 @@ class Policy:
     rules: tuple[CompiledRule, ...]
     tests: tuple[PackCase, ...] = ()
     opaque: NameGlobs | None = None  # opaque calls that a pack names
+    hold_text_actions: bool = False
     _by_name: dict[str, tuple[CompiledRule, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def rules_for(self, tool: str) -> tuple[CompiledRule, ...]:

@@ -121,7 +121,7 @@ class RuleModel(_Strict):
 class CallModel(_Strict):
     tool: Text
     arguments: JsonValue = Field(default_factory=dict)  # a string is the raw argument text
-    kind: Literal["function", "custom", "function_call", "opaque"] = "function"
+    kind: Literal["function", "custom", "function_call", "builtin", "text", "opaque"] = "function"
 
 
 class HistoryModel(_Strict):
@@ -174,6 +174,7 @@ class PackModel(_Strict):
     description: str = ""
     extends: Texts = ()
     allow_opaque: Texts = ()  # kinds or names of calls that this version cannot read, allowed all the same
+    hold_text_actions: bool = False  # judge code and actions in text although nothing says that the agent runs them
     lists: dict[str, Texts] = Field(
         default_factory=dict
     )  # used as `$name` in any list, in packs that extend this one too

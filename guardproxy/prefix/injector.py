@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -79,11 +79,12 @@ class Prefixer:
             _PROBES_REMEMBERED, _FORGET_AFTER_S, clock
         )
 
-    def plan(self, request: Request, upstream: str) -> Plan:
+    def plan(self, request: Request, upstream: str, carried: Collection[Position] = frozenset(Position)) -> Plan:
+        """`carried` are the positions that the request's API can carry."""
         artifact = next((artifact for artifact in self._artifacts if artifact.fits(request.model)), None)
         if artifact is None:
             return Skip(Reason.NO_ARTIFACT if self._artifacts else Reason.OFF)
-        possible = self._positions(upstream, request.model)
+        possible = tuple(p for p in self._positions(upstream, request.model) if p in carried)
         if not possible:
             return Skip(Reason.OFF)
         last = request.messages[-1] if request.messages else None

@@ -12,7 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from guardproxy.errors import UpstreamProtocolError
-from guardproxy.model import CallDelta, CallKey, CallKind, Delta, FinishDelta, TextDelta, ToolCall, Turn, UsageDelta
+from guardproxy.model import (
+    CallDelta,
+    CallKey,
+    CallKind,
+    Delta,
+    FinishDelta,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+    Turn,
+    UninspectedDelta,
+    UsageDelta,
+)
 
 MAX_CALLS = 256
 
@@ -34,6 +46,7 @@ class Assembler:
         self._finish: dict[int, str] = {}
         self._seen_choices: set[int] = set()
         self._usage: dict[str, Any] | None = None
+        self._uninspected: list[str] = []
 
     def feed(self, deltas: Iterable[Delta]) -> None:
         """The deltas of one event."""
@@ -51,7 +64,11 @@ class Assembler:
                 case FinishDelta():
                     self._add_finish(delta)
                 case UsageDelta():
-                    self._usage = dict(delta.usage)
+                    self._usage = {**(self._usage or {}), **delta.usage}
+                case ReasoningDelta():
+                    self._seen_choices.add(delta.choice)
+                case UninspectedDelta():
+                    self._uninspected.append(delta.kind)
                 case _:
                     assert_never(delta)
 
@@ -64,6 +81,7 @@ class Assembler:
             texts={choice: "".join(pieces) for choice, pieces in self._texts.items()},
             finish_reasons=dict(self._finish),
             usage=self._usage,
+            uninspected=tuple(self._uninspected),
         )
 
     def _begin_call(self, key: CallKey) -> _Parts:

@@ -4,6 +4,7 @@ Events do not depend on how the bytes were cut. Comments, `id` and `retry` field
 nothing that a model client uses, and could carry what the gate holds.
 """
 
+import re
 from typing import NamedTuple
 
 
@@ -93,15 +94,19 @@ def encode_event(name: str | None, data: bytes) -> bytes:
 KEEP_ALIVE = b": guardproxy is reviewing\n\n"
 
 
+_USUAL = re.compile(rb"(?:event: ([A-Za-z0-9_.:-]+)\n)?data: ([^\n]*)")
+
+
 def _parse(block: bytes) -> SseEvent | None:
-    if block.startswith(b"data: ") and b"\n" not in block:  # nearly every event of a model server
-        return SseEvent(None, block[6:])
-    name: str | None = None
-    data: list[bytes] = []
+    if found := _USUAL.fullmatch(block):  # nearly every event of a model server
+        name, data = found.groups()
+        return SseEvent(name.decode() if name else None, data)
+    event: str | None = None
+    lines: list[bytes] = []
     for line in block.split(b"\n"):
         field, _, value = line.partition(b":")
         if field == b"data":
-            data.append(value.removeprefix(b" "))
+            lines.append(value.removeprefix(b" "))
         elif field == b"event":
-            name = value.removeprefix(b" ").decode("utf-8", "replace") or None
-    return SseEvent(name, b"\n".join(data)) if data else None
+            event = value.removeprefix(b" ").decode("utf-8", "replace") or None
+    return SseEvent(event, b"\n".join(lines)) if lines else None

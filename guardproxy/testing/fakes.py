@@ -44,6 +44,7 @@ class FakeUpstream:
     asked: list[UpstreamRequest] = field(default_factory=list)
     closed: int = 0
     content_type: str | None = None  # None: the right one
+    remembers: bool = True
 
     @asynccontextmanager
     async def open(self, request: UpstreamRequest) -> AsyncIterator[FakeReply]:

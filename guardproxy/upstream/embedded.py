@@ -17,6 +17,8 @@ _CREATED = 1_750_000_000  # of the model entry; a constant, since the script has
 class EmbeddedUpstream:
     """Answers /chat/completions and /models under any model name, and refuses the rest."""
 
+    remembers = False
+
     def __init__(self, name: str = "embedded") -> None:
         self.name = name
 

@@ -9,7 +9,8 @@ from guardproxy.stream.frame import Frame, frame_of_body, frame_of_event
 from guardproxy.stream.sse import SseError, SseParser
 from guardproxy.upstream.upstream import Reply, Upstream, UpstreamRequest
 
-Take = Callable[[Frame], Awaitable[None]]
+Take = Callable[[Frame], Awaitable[bool]]
+"""Takes a frame, and says whether it ends the answer by the rules of its API."""
 
 _END_GRACE_S = 1.0  # how long a connection may stay open after the end mark
 
@@ -47,9 +48,7 @@ async def _pump_events(reply: Reply, exchange: Exchange, parser: SseParser, take
         async for chunk in chunks:
             exchange.end_wait()
             for event in parser.feed(chunk):
-                frame = frame_of_event(event)
-                done = done or frame.tree is None
-                await take(frame)
+                done = await take(frame_of_event(event)) or done
             if done:
                 break
             exchange.begin_wait()
@@ -66,7 +65,7 @@ async def _require_end(chunks: AsyncIterator[bytes]) -> None:
     try:
         async with asyncio.timeout(_END_GRACE_S):
             async for chunk in chunks:
-                if chunk.strip():
+                if chunk.strip() not in (b"", b"data: [DONE]"):
                     raise UpstreamProtocolError("the upstream went on after the end of its answer")
     except TimeoutError:
         pass

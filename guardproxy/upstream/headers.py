@@ -7,12 +7,22 @@ import re
 from collections.abc import Iterable, Mapping
 
 from guardproxy.errors import MalformedRequest
+from guardproxy.model import Credential
 from guardproxy.upstream.upstream import UpstreamRequest
 
 MAX_VALUE = 4096  # characters; a signed token is about 1,000
 
 _TO_UPSTREAM = frozenset(
-    {"accept", "openai-beta", "openai-organization", "openai-project", "user-agent", "x-request-id"},
+    {
+        "accept",
+        "anthropic-beta",
+        "anthropic-version",
+        "openai-beta",
+        "openai-organization",
+        "openai-project",
+        "user-agent",
+        "x-request-id",
+    },
 )
 _TO_CLIENT = frozenset(
     {
@@ -31,7 +41,7 @@ _TO_CLIENT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 _VALUE = re.compile(rf"[\t\x20-\x7e]{{0,{MAX_VALUE}}}")
 
 
-def to_upstream(request: UpstreamRequest, own_authorization: str | None) -> dict[str, str]:
+def to_upstream(request: UpstreamRequest, own: Credential | None) -> dict[str, str]:
     """The whole header block of a request. Raises MalformedRequest for a value that no header may hold."""
     headers = {
         "accept": "text/event-stream" if request.stream else "application/json",
@@ -43,9 +53,9 @@ def to_upstream(request: UpstreamRequest, own_authorization: str | None) -> dict
             headers[lowered] = _checked(lowered, value)
     if request.tree is not None or request.raw is not None:
         headers["content-type"] = _checked("content-type", request.content_type)
-    authorization = own_authorization or request.authorization
-    if authorization:
-        headers["authorization"] = _checked("authorization", authorization)
+    credential = own or request.credential
+    if credential is not None:
+        headers[credential.header] = _checked(credential.header, credential.value)
     return headers
 
 

@@ -29,6 +29,7 @@ from guardproxy.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from guardproxy.model import Credential
 from guardproxy.strict_json import JsonObject
 from guardproxy.upstream import headers
 from guardproxy.upstream.litellm_shapes import chunk_tree, completion_tree, error_fields, finishes
@@ -81,6 +82,8 @@ class LitellmUpstream:
     `api_key` is sent; without one the client's own; without that litellm looks into the environment. `options` go to
     litellm with every request (regions, versions, cloud credentials). `models` is what GET /models lists.
     """
+
+    remembers = False
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ class LitellmUpstream:
             **self._options,
             "model": model,
             "stream": request.stream,
-            "api_key": self._key(model, request.authorization),
+            "api_key": self._key(model, request.credential),
             "api_base": self._base_url,
             "timeout": _seconds_left(request.deadline, self._idle_timeout_s) + _BEHIND_OURS_S,
             "drop_params": True,
@@ -171,11 +174,15 @@ class LitellmUpstream:
             "_skip_mcp_handler": True,  # or it would run the tools of MCP servers itself, past every guard
         }
 
-    def _key(self, model: str, authorization: str | None) -> str | None:
+    def _key(self, model: str, credential: Credential | None) -> str | None:
         provider = self._options.get("custom_llm_provider") or model.partition("/")[0]
         if self._api_key or provider.startswith(_SIGNED):
             return self._api_key
-        scheme, _, token = (authorization or "").partition(" ")
+        if credential is None:
+            return None
+        if credential.header == "x-api-key":
+            return credential.value
+        scheme, _, token = credential.value.partition(" ")
         return token.strip() or None if scheme.lower() == "bearer" else None
 
     def failure(self, error: BaseException, *, begun: bool) -> UpstreamError:

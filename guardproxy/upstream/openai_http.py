@@ -31,6 +31,7 @@ from guardproxy.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from guardproxy.model import Credential
 from guardproxy.provider_error import ErrorFields, read_error
 from guardproxy.strict_json import Json
 from guardproxy.upstream import environment_proxy, headers
@@ -43,6 +44,8 @@ MAX_ERROR_BODY = 65536
 _SHORTEST_SECRET = 6  # characters: "none" or "x" is a placeholder, and taking it out would only garble messages
 _POOL_IDLE_S = 30.0  # load balancers drop an idle connection after 60 s and more
 _FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError)
+MESSAGES_PATH = "/messages"
+_QUERY = re.compile(r"(?:[a-z_]+=[A-Za-z0-9_.-]+)?")
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:@-]+)+")
 
 
@@ -51,7 +54,8 @@ class HttpUpstream:
 
     With `api_key` that key is sent, without one the client's own. `ca_file` replaces the system's certificate
     authorities. `connect_timeout_s` bounds the wait for a connection (name look-up, a free place in the pool and TLS
-    included), `idle_timeout_s` the silence before and between bytes.
+    included), `idle_timeout_s` the silence before and between bytes. `takes_api_key`: the Messages API of this server
+    wants the key in x-api-key, as Anthropic's does. `remembers`: see Upstream.
     """
 
     def __init__(
@@ -65,11 +69,15 @@ class HttpUpstream:
         idle_timeout_s: float = 300.0,
         max_connections: int = 1024,
         max_response_bytes: int = 64 * 1024 * 1024,
+        takes_api_key: bool = False,
+        remembers: bool = True,
     ) -> None:
         self.name = name
+        self.remembers = remembers
         self.max_response_bytes = max_response_bytes
         self._base = _checked_base(name, base_url)
-        self._authorization = f"Bearer {api_key}" if api_key else None
+        self._bearer = Credential("authorization", f"Bearer {api_key}") if api_key else None
+        self._api_key = Credential("x-api-key", api_key) if api_key and takes_api_key else self._bearer
         self._secrets = _secrets(self._base, api_key)
         self._ca_file = ca_file
         self._connect_timeout_s = connect_timeout_s
@@ -97,11 +105,12 @@ class HttpUpstream:
             connect=self._connect_timeout_s,
             sock_read=self._idle_timeout_s,
         )
-        outgoing = headers.to_upstream(request, self._authorization)
+        own = self._api_key if request.path.startswith(MESSAGES_PATH) else self._bearer
+        outgoing = headers.to_upstream(request, own)
         try:
             return await self._running_session().request(
                 request.method,
-                self._url(request.path),
+                self._url(request.path, request.query),
                 data=_body(request),
                 headers=outgoing,
                 timeout=timeout,
@@ -124,12 +133,13 @@ class HttpUpstream:
             text = text and text.replace(secret, "[redacted]")
         return text
 
-    def _url(self, path: str) -> URL:
-        url = self._urls.get(path)
+    def _url(self, path: str, query: str) -> URL:
+        key = f"{path}?{query}" if query else path
+        url = self._urls.get(key)
         if url is None:
-            if not _PATH.fullmatch(path):
-                raise ValueError("an upstream path is a constant of plain segments")
-            url = self._urls[path] = URL(str(self._base) + path, encoded=True)
+            if not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
+                raise ValueError("an upstream path and its query are constants")
+            url = self._urls[key] = URL(str(self._base) + key, encoded=True)
         return url
 
     def _running_session(self) -> aiohttp.ClientSession:

@@ -58,7 +58,7 @@ class Router:
             listing = await _ask(only, asked)
             return {**listing, "data": self._reachable(only, _entries(listing))}
         answers = await asyncio.gather(
-            *(_ask(upstream, replace(asked, authorization=None)) for upstream in self.upstreams),
+            *(_ask(upstream, replace(asked, credential=None)) for upstream in self.upstreams),
             return_exceptions=True,
         )
         return {"object": "list", "data": self._joined(answers)}

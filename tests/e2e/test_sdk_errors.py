@@ -110,7 +110,7 @@ def test_what_the_proxy_refuses_it_names(client: OpenAI, played: Played, field: 
     assert not model.asked
 
 
-@pytest.mark.parametrize("path", ["/responses", "/files", "/chat/completions/", "/%63hat/completions", "/x/../models"])
+@pytest.mark.parametrize("path", ["/batches", "/files", "/chat/completions/", "/%63hat/completions", "/x/../models"])
 def test_other_routes_are_refused(client: OpenAI, path: str) -> None:
     with pytest.raises(openai.NotFoundError) as raised:
         client.post(path, body={"model": "m"}, cast_to=object)

@@ -8,7 +8,7 @@ from guardproxy.errors import UpstreamProtocolError
 from guardproxy.model import CallDelta, CallKey, CallKind, Delta, FinishDelta, TextDelta, ToolCall, Turn, UsageDelta
 from guardproxy.stream.assemble import MAX_CALLS, Assembler
 
-FUNCTION, CUSTOM, LEGACY, OPAQUE = CallKind
+FUNCTION, CUSTOM, LEGACY, OPAQUE = CallKind.FUNCTION, CallKind.CUSTOM, CallKind.LEGACY_FUNCTION, CallKind.OPAQUE
 END = FinishDelta(0, "tool_calls")
 
 

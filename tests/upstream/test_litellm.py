@@ -19,6 +19,7 @@ from guardproxy.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from guardproxy.model import Credential
 from guardproxy.upstream.litellm import LitellmUpstream
 from guardproxy.upstream.upstream import UpstreamRequest
 
@@ -264,7 +265,9 @@ def test_requests_carry_the_prefixed_model_the_key_and_known_fields_only():
         assert "x-evil" not in headers
         assert not set(hostile) & set(sent)
 
-        request = UpstreamRequest("/chat/completions", tree=TREE, authorization="Bearer client-key", deadline=1e12)
+        request = UpstreamRequest(
+            "/chat/completions", tree=TREE, credential=Credential("authorization", "Bearer client-key"), deadline=1e12
+        )
         clients = upstream_of(kind, provider.base_url(kind), api_key=None)
         await fetch(clients, request)
         assert provider.requests[-1][1]["Authorization" if kind == "openai" else "x-api-key"].endswith("client-key")

@@ -18,6 +18,7 @@ from guardproxy.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from guardproxy.model import Credential
 from guardproxy.upstream.openai_http import HttpUpstream
 from guardproxy.upstream.upstream import Upstream, UpstreamRequest
 
@@ -127,7 +128,10 @@ def test_only_allow_listed_request_headers_pass(raw_server, http_response):
 )
 def test_own_key_wins_over_the_clients(raw_server, http_response, own, clients, sent):
     async def scenario(upstream, server):
-        await fetch(upstream, UpstreamRequest("/chat/completions", tree={}, authorization=clients))
+        await fetch(
+            upstream,
+            UpstreamRequest("/chat/completions", tree={}, credential=clients and Credential("authorization", clients)),
+        )
         return server.requests[0].headers.get("authorization")
 
     assert answering(raw_server, http_response(b"{}"), scenario, api_key=own) == sent
@@ -137,7 +141,7 @@ def test_own_key_wins_over_the_clients(raw_server, http_response, own, clients, 
     "request_",
     [
         UpstreamRequest("/chat/completions", tree={}, headers=(("user-agent", "a\r\nx-evil: 1"),)),
-        UpstreamRequest("/chat/completions", tree={}, authorization="Bearer a\nx-evil: 1"),
+        UpstreamRequest("/chat/completions", tree={}, credential=Credential("authorization", "Bearer a\nx-evil: 1")),
         UpstreamRequest("/chat/completions", raw=b"", content_type="text/plain\r\n\r\nGET /"),
         UpstreamRequest("/chat/completions", tree={}, headers=(("openai-beta", "a\x00b"),)),
         UpstreamRequest("/chat/completions", tree={}, headers=(("x-request-id", "x" * 5000),)),

@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from guardproxy.errors import ConfigurationError, ModelNotFound, UpstreamProtocolError, UpstreamUnavailable
+from guardproxy.model import Credential
 from guardproxy.upstream.embedded import EmbeddedUpstream
 from guardproxy.upstream.router import Router
 from guardproxy.upstream.upstream import UpstreamRequest
 
-ASKED = UpstreamRequest("/models", method="GET", authorization="Bearer client")
+ASKED = UpstreamRequest("/models", method="GET", credential=Credential("authorization", "Bearer client"))
 
 
 class Listing:
@@ -90,7 +91,7 @@ def test_one_upstream_passes_its_list_through_with_the_clients_key():
     only = Listing("one", listing("a", "b", has_more=False))
     body = asyncio.run(Router([only], [("*", "one")]).models(ASKED))
     assert body == listing("a", "b", has_more=False)
-    assert (only.asked[0].path, only.asked[0].authorization) == ("/models", "Bearer client")
+    assert (only.asked[0].path, only.asked[0].credential) == ("/models", ASKED.credential)
 
 
 def test_several_lists_join_and_each_model_is_listed_where_it_leads(two):
@@ -98,7 +99,7 @@ def test_several_lists_join_and_each_model_is_listed_where_it_leads(two):
     body = asyncio.run(router.models(ASKED))
     assert body["object"] == "list"
     assert names(body) == ["gpt-a", "qwen", "shared"]
-    assert {request.authorization for request in (*one.asked, *other.asked)} == {None}
+    assert {request.credential for request in (*one.asked, *other.asked)} == {None}
 
 
 def test_models_that_no_route_reaches_are_not_listed():

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guardproxy.decision import Permit
-from guardproxy.model import CallKey, Injection, Request, Turn
+from guardproxy.errors import MalformedRequest, VisibleError
+from guardproxy.history import Past
+from guardproxy.model import CallKey, Delta, Injection, Position, Request, Turn
 from guardproxy.stream.frame import Frame
-from guardproxy.stream.gate import Read
+from guardproxy.stream.sse import KEEP_ALIVE
 from guardproxy.strict_json import Json, JsonObject
 from guardproxy.surfaces.chat_completions import amend, answer
 from guardproxy.surfaces.chat_completions import request as requests
-from guardproxy.surfaces.surface import Refusal, RequestRules
+from guardproxy.surfaces.surface import Reader, Refusal, RequestRules, Writer, openai_error
 
 _CONTINUED = ("id", "created", "model")
 
@@ -21,6 +23,9 @@ class ChatCompletions:
     name = "chat_completions"
     path = "/v1/chat/completions"
     upstream_path = "/chat/completions"
+    keep_alive = KEEP_ALIVE
+    queries: frozenset[str] = frozenset()
+    positions = frozenset(Position)
 
     def parse(self, tree: JsonObject, rules: RequestRules) -> Request:
         return requests.parse(tree, rules)
@@ -34,20 +39,17 @@ class ChatCompletions:
     def without_results(self, request: Request, digests: frozenset[str], notice: str) -> Request:
         return requests.without_results(request, digests, notice)
 
-    def reader(self, request: Request) -> Read:
-        read = answer.read_chunk if request.stream else answer.read_completion
-        return lambda tree: read(tree, request.choices)
+    def with_past(self, request: Request, past: Past, *, whole: bool) -> Request:
+        raise MalformedRequest("Chat completions do not go on from a stored answer.")
 
-    def amend(self, request: Request, held: Sequence[Frame], permit: Permit, refusal: Refusal) -> Sequence[Frame]:
-        amend_held = amend.amend_chunks if request.stream else amend.amend_completion
-        return amend_held(held, permit, refusal)
+    def past(self, request: Request, reader: Reader, writer: Writer, permit: Permit, refusal: Refusal) -> Past | None:
+        return None
 
-    def continued(self, frame: Frame, head: Mapping[str, Any]) -> Frame:
-        """Under the first attempt's identity, and without a second role: some clients concatenate roles."""
-        if frame.tree is None:
-            return frame
-        choices: list[Json] = [_without_role(choice) for choice in _choices(frame)]
-        return frame._replace(tree={**frame.tree, **{n: head[n] for n in _CONTINUED if n in head}, "choices": choices})
+    def reader(self, request: Request) -> Reader:
+        return _ChunkReader(request.choices) if request.stream else _CompletionReader(request.choices)
+
+    def writer(self, request: Request) -> Writer:
+        return _Writer()
 
     def question(self, model: str, text: str, max_tokens: int) -> Request:
         message: JsonObject = {"role": "user", "content": text}
@@ -75,6 +77,59 @@ class ChatCompletions:
     def with_texts(self, frame: Frame, texts: Mapping[int, str]) -> Frame:
         choices: list[Json] = [_with_text(choice, texts) for choice in _choices(frame)]
         return frame._replace(tree={**(frame.tree or {}), "choices": choices})
+
+    def error_tree(self, error: VisibleError) -> JsonObject:
+        return openai_error(error)
+
+    def error_frame(self, error: VisibleError) -> Frame:
+        """The SDK raises on an event with an `error` member."""
+        return Frame(openai_error(error))
+
+
+class _ChunkReader:
+    ended = False  # the end mark says it
+
+    def __init__(self, choices: int) -> None:
+        self._choices = choices
+
+    def read(self, tree: JsonObject) -> Sequence[Delta]:
+        return answer.read_chunk(tree, self._choices)
+
+    def amend(self, held: Sequence[Frame], permit: Permit, refusal: Refusal) -> Sequence[Frame]:
+        return amend.amend_chunks(held, permit, refusal)
+
+
+class _CompletionReader:
+    ended = True
+
+    def __init__(self, choices: int) -> None:
+        self._choices = choices
+
+    def read(self, tree: JsonObject) -> Sequence[Delta]:
+        return answer.read_completion(tree, self._choices)
+
+    def amend(self, held: Sequence[Frame], permit: Permit, refusal: Refusal) -> Sequence[Frame]:
+        return amend.amend_completion(held, permit, refusal)
+
+
+class _Writer:
+    """Later attempts go on under the first one's identity, and without a second role: some clients join roles."""
+
+    def __init__(self) -> None:
+        self._attempt = 0
+        self._head: JsonObject | None = None
+
+    def begin_attempt(self) -> None:
+        self._attempt += 1
+
+    def write(self, frame: Frame) -> Frame:
+        if self._head is None:
+            self._head = frame.tree
+        elif self._attempt > 1 and frame.tree is not None:
+            head = {name: self._head[name] for name in _CONTINUED if name in self._head}
+            choices: list[Json] = [_without_role(choice) for choice in _choices(frame)]
+            return frame._replace(tree={**frame.tree, **head, "choices": choices})
+        return frame
 
 
 def _choices(frame: Frame) -> list[Any]:

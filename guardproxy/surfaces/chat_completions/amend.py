@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, assert_never
 from guardproxy.decision import Allow, Block, Decision, Permit, Reask, Rewrite
 from guardproxy.model import CallKey, CallKind, ToolCall
 from guardproxy.stream.frame import Frame
-from guardproxy.surfaces.chat_completions.answer import LEGACY_INDEX
+from guardproxy.surfaces.chat_completions.answer import LEGACY_INDEX, TEXT_PARTS
 from guardproxy.surfaces.surface import OnBlock, Refusal
 
 Tree: TypeAlias = dict[str, Any]
@@ -46,11 +46,16 @@ class _Plan:
     choices_with_calls: frozenset[int]
     choices_with_text: frozenset[int]
     refusal: Refusal
+    room: dict[int, int]  # characters of text that may still leave, for choices whose text is cut
     written: set[CallKey] = field(default_factory=set)
 
     @classmethod
     def of(cls, permit: Permit, refusal: Refusal) -> "_Plan":
-        kept = {call.key: call for call in permit.turn.calls if _leaves(permit.decision, call.key)}
+        kept = {
+            call.key: call
+            for call in permit.turn.calls
+            if call.kind is not CallKind.TEXT and _leaves(permit.decision, call.key)
+        }
         outcomes = permit.decision.outcomes
         return cls(
             kept=kept,
@@ -59,7 +64,16 @@ class _Plan:
             choices_with_calls=frozenset(key.choice for key in kept),
             choices_with_text=frozenset(choice for choice, text in permit.turn.texts.items() if text),
             refusal=refusal,
+            room=dict(refusal.text_room),
         )
+
+    def cut(self, choice: int, text: str) -> str:
+        """What of a held text may leave."""
+        if choice not in self.room:
+            return text
+        kept = text[: self.room[choice]]
+        self.room[choice] -= len(kept)
+        return kept
 
     def finish_reason(self, choice: int, reason: str | None) -> str | None:
         if choice in self.choices_with_calls or choice not in self.refusal.texts:
@@ -151,7 +165,7 @@ def _amend_chunk_choice(choice: Tree, plan: _Plan) -> Iterable[Tree]:
 def _amend_delta(delta: Tree, choice: int, plan: _Plan) -> Tree:
     kept: Tree = {name: delta[name] for name in ("role", "refusal") if isinstance(delta.get(name), str)}
     if delta.get("content") is not None:
-        kept["content"] = _plain_text(delta["content"])
+        kept["content"] = plan.cut(choice, _plain_text(delta["content"]))
     calls = [
         amended
         for call in delta.get("tool_calls") or []
@@ -198,7 +212,8 @@ def _amend_body(tree: Tree, plan: _Plan) -> Tree:
 def _amend_choice(choice: Tree, plan: _Plan) -> Tree:
     index, message = choice["index"], choice.get("message") or {}
     amended: Tree = {"role": "assistant"}
-    amended |= plan.refusal_message(index, _plain_text(message.get("content")), message.get("refusal"))
+    content = plan.cut(index, _plain_text(message.get("content")))
+    amended |= plan.refusal_message(index, content, message.get("refusal"))
     calls = [
         _amend_call(call, key, plan)
         for position, call in enumerate(message.get("tool_calls") or [])
@@ -227,5 +242,5 @@ def _whole_body(call: ToolCall, plan: _Plan, field_name: str) -> Tree:
 
 def _plain_text(content: Any) -> str:
     if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content)
+        return "".join(part.get("text") or "" for part in content if part["type"] in TEXT_PARTS)
     return content or ""

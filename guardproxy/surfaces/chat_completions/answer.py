@@ -4,7 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from guardproxy.errors import UpstreamProtocolError, UpstreamRefusal
-from guardproxy.model import CallDelta, CallKey, CallKind, Delta, FinishDelta, TextDelta, UsageDelta
+from guardproxy.model import (
+    CallDelta,
+    CallKey,
+    CallKind,
+    Delta,
+    FinishDelta,
+    ReasoningDelta,
+    TextDelta,
+    UsageDelta,
+)
 from guardproxy.provider_error import ErrorFields, fields_of
 from guardproxy.strict_json import JsonObject, encode
 from guardproxy.surfaces.chat_completions.hidden import (
@@ -18,15 +27,59 @@ from guardproxy.surfaces.chat_completions.hidden import (
 
 LEGACY_INDEX = -1
 _MAX_INDEX = 1024
-_TEXT_PARTS = frozenset({"text", "refusal", "thinking", "reasoning"})
+_REASONING_PARTS = frozenset({"thinking", "reasoning"})
+TEXT_PARTS = frozenset({"text", "refusal"})
+REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
 def read_chunk(tree: JsonObject, choices: int) -> Sequence[Delta]:
     """One `chat.completion.chunk`. `choices` is the request's `n`."""
+    usual = _read_usual(tree)
+    if usual is not None:
+        return usual
     deltas = _read(tree, choices, "delta")
     if any(isinstance(delta, CallDelta) for delta in deltas):
         _check_that_no_client_skips(tree)
     return deltas
+
+
+def _read_usual(tree: JsonObject) -> Sequence[Delta] | None:
+    """A chunk that brings choice 0 some text or some more of one function's arguments, and nothing else, as nearly all
+    of them do; None for any other.
+
+    It gives what the reading below would give, and is there because it is paid for every token.
+    """
+    listed = tree.get("choices")
+    if type(listed) is not list or len(listed) != 1 or not tree.keys() <= _QUIET_FIELDS or tree.get("usage"):
+        return None
+    choice = listed[0]
+    if type(choice) is not dict or not choice.keys() <= CHOICE_FIELDS["delta"]:
+        return None
+    delta, index = choice.get("delta"), choice.get("index")
+    if type(delta) is not dict or len(delta) != 1 or type(index) is not int or index != 0:
+        return None
+    if choice.get("finish_reason") is not None:
+        return None
+    if type(text := delta.get("content")) is str:
+        return (TextDelta(0, text),)
+    return _read_usual_call(delta.get("tool_calls")) if tree.get("object") == _CHUNK else None
+
+
+def _read_usual_call(calls: object) -> Sequence[Delta] | None:
+    if type(calls) is not list or len(calls) != 1 or type(call := calls[0]) is not dict or call.keys() != _CALL_PIECE:
+        return None
+    index, body = call["index"], call["function"]
+    if type(index) is not int or not 0 <= index < _MAX_INDEX or type(body) is not dict or body.keys() != _ARGUMENTS:
+        return None
+    text = body["arguments"]
+    return (_NO_TEXT, CallDelta(CallKey(0, index), CallKind.FUNCTION, "", "", text)) if type(text) is str else None
+
+
+_CHUNK = "chat.completion.chunk"
+_QUIET_FIELDS = ENVELOPE_FIELDS - {"error"}
+_CALL_PIECE = frozenset({"index", "function"})
+_ARGUMENTS = frozenset({"arguments"})
+_NO_TEXT = TextDelta(0, "")
 
 
 def read_completion(tree: JsonObject, choices: int) -> Sequence[Delta]:
@@ -36,7 +89,7 @@ def read_completion(tree: JsonObject, choices: int) -> Sequence[Delta]:
 
 def _check_that_no_client_skips(tree: JsonObject) -> None:
     """The official SDK's helper passes over chunks that are called something else, LangChain over those with a type."""
-    if tree.get("object") != "chat.completion.chunk" or "type" in tree:
+    if tree.get("object") != _CHUNK or "type" in tree:
         raise UpstreamProtocolError("the upstream sent a tool call in an event that is no 'chat.completion.chunk'")
 
 
@@ -79,7 +132,11 @@ def _read_message(message: JsonObject, index: int, *, whole: bool) -> Iterable[D
     refuse_hidden_calls(message, MESSAGE_FIELDS)
     if message.get("role") not in (None, "", "assistant"):
         raise UpstreamProtocolError("the upstream speaks in another role than the assistant's")
-    yield TextDelta(index, _text(message.get("content")))
+    content, thoughts = _text(message.get("content"))
+    yield TextDelta(index, content)
+    thoughts += _reasoning(message)
+    if thoughts:
+        yield ReasoningDelta(index, thoughts)
     calls = _objects(message.get("tool_calls"), "tool_calls")
     if not whole and len(calls) > 1 and not all(isinstance(call.get("function"), dict) for call in calls):
         raise UpstreamProtocolError("the upstream sent pieces of tool calls of several types in one event")
@@ -109,6 +166,8 @@ def _bodiless_delta(call: JsonObject, key: CallKey, kind: object, call_id: str) 
         return CallDelta(key, CallKind(kind), call_id, "", "")
     if kind in (None, "") and call.keys() <= CALL_FIELDS:
         return CallDelta(key, None, call_id, "", "")
+    if kind in (None, ""):
+        raise UpstreamProtocolError("the upstream sent part of a tool call of no type")
     return CallDelta(key, CallKind.OPAQUE, call_id, _string(kind, "type"), encode(call).decode())
 
 
@@ -131,13 +190,23 @@ def _legacy_delta(call: object, choice: int) -> CallDelta:
     return CallDelta(CallKey(choice, LEGACY_INDEX), CallKind.LEGACY_FUNCTION, "", name, arguments)
 
 
-def _text(content: object) -> str:
+def _text(content: object) -> tuple[str, str]:
+    """The text of a message's content, and the reasoning that some servers put beside it there."""
     if not isinstance(content, list):
-        return _string(content, "content")
+        return _string(content, "content"), ""
     for part in content:
-        if not isinstance(part, dict) or part.get("type") not in _TEXT_PARTS:
+        if not isinstance(part, dict) or part.get("type") not in TEXT_PARTS | _REASONING_PARTS:
             raise UpstreamProtocolError("the upstream sent a content part of a type that is not text")
-    return "".join(_string(part.get("text"), "text") for part in content)
+    texts = [(_string(part.get("text"), "text"), part["type"] in _REASONING_PARTS) for part in content]
+    return "".join(text for text, thought in texts if not thought), "".join(text for text, thought in texts if thought)
+
+
+def _reasoning(message: JsonObject) -> str:
+    """Some servers say the same under both names; two different texts would be two readings."""
+    said = {value for name in REASONING_FIELDS if isinstance(value := message.get(name), str) and value}
+    if len(said) > 1:
+        raise UpstreamProtocolError("the upstream sent two different texts as reasoning")
+    return said.pop() if said else ""
 
 
 def _objects(value: object, name: str) -> list[JsonObject]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from hashlib import blake2b
 from typing import Any
 
 from guardproxy.errors import MalformedRequest
@@ -40,12 +39,8 @@ def parse(tree: JsonObject, rules: RequestRules) -> Request:
         choices=_choices(tree),
         structured_output=_structured_output(tree),
         uninspected=tuple(sorted(set(_uninspected(tree)))),
+        stop=_stop(tree),
     )
-
-
-def digest_of(text: str) -> str:
-    """The content digest under which a tool result is remembered."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -142,6 +137,11 @@ def _forced_tool(tree: Mapping[str, Any]) -> bool:
     return choice == "required" or isinstance(tree.get("function_call"), dict)
 
 
+def _stop(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    stop = tree.get("stop")
+    return tuple(s for s in (stop if isinstance(stop, list) else [stop]) if isinstance(s, str))
+
+
 def _structured_output(tree: Mapping[str, Any]) -> bool:
     form = tree.get("response_format")
     return isinstance(form, dict) and form.get("type") not in (None, "text")
@@ -215,7 +215,7 @@ def _result(role: str, message: Mapping[str, Any], text: str, tools_by_id: Mappi
         return None
     call_id = str(message.get("tool_call_id") or message.get("name") or "")
     tool = tools_by_id.get(call_id) or str(message.get("name") or "")
-    return ToolResult(call_id, tool, text, digest_of(text))
+    return ToolResult.of(call_id, tool, text)
 
 
 # --- editing -----------------------------------------------------------------------------------------------------
@@ -255,7 +255,9 @@ def with_feedback(request: Request, turn: Turn, feedback: Mapping[CallKey, str])
     assistant: JsonObject = {"role": "assistant", "content": turn.texts.get(0) or None}
     results: list[JsonObject] = []
     for call in turn.calls:
-        if call.kind is CallKind.LEGACY_FUNCTION:
+        if call.kind is CallKind.TEXT:  # an agent that parses text also answers in text
+            results.append({"role": "user", "content": f"Observation: {feedback[call.key]}"})
+        elif call.kind is CallKind.LEGACY_FUNCTION:
             assistant["function_call"] = {"name": call.name, "arguments": call.arguments}
             results.append({"role": "function", "name": call.name, "content": feedback[call.key]})
         else:

@@ -9,7 +9,7 @@ from guardproxy.model import CallDelta, CallKey, CallKind, FinishDelta, TextDelt
 from guardproxy.surfaces.chat_completions.answer import read_chunk, read_completion
 from guardproxy.testing.chat import call, choice, chunk, completion, finish, text, whole_call
 
-FUNCTION, CUSTOM, LEGACY, OPAQUE = CallKind
+FUNCTION, CUSTOM, LEGACY, OPAQUE = CallKind.FUNCTION, CallKind.CUSTOM, CallKind.LEGACY_FUNCTION, CallKind.OPAQUE
 BODY = {"name": "f", "arguments": "{}"}
 CALL = {"index": 0, "id": "c", "type": "function", "function": BODY}
 
@@ -64,10 +64,6 @@ def pieces(*calls: Any, **fields: Any) -> dict[str, Any]:
                 TextDelta(0, ""),
                 CallDelta(CallKey(0, 0), OPAQUE, "c", "shell", '{"index":0,"id":"c","type":"shell","shell":{"x":1}}'),
             ],
-        ),
-        (
-            pieces({"index": 0, "shell": {"x": 2}}),
-            [TextDelta(0, ""), CallDelta(CallKey(0, 0), OPAQUE, "", "", '{"index":0,"shell":{"x":2}}')],
         ),
         (
             chunk(choice(function_call={"name": "f", "arguments": ""})),

@@ -13,10 +13,20 @@ from openai.types.chat.completion_create_params import (
 )
 
 from guardproxy.errors import MalformedRequest
-from guardproxy.model import CallKey, CallKind, Injection, Message, Position, Request, ToolCall, ToolSpec, Turn
+from guardproxy.model import (
+    CallKey,
+    CallKind,
+    Injection,
+    Message,
+    Position,
+    Request,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    Turn,
+)
 from guardproxy.surfaces.chat_completions.fields import PROVIDER_TOOL_FIELDS, SAMPLER_FIELDS, SDK_FIELDS
 from guardproxy.surfaces.chat_completions.request import (
-    digest_of,
     parse,
     with_feedback,
     with_injection,
@@ -26,7 +36,7 @@ from guardproxy.surfaces.surface import RequestRules
 from guardproxy.testing.chat import request, whole_call
 
 RULES = RequestRules()
-FUNCTION, CUSTOM, LEGACY, OPAQUE = CallKind
+FUNCTION, CUSTOM, LEGACY, OPAQUE = CallKind.FUNCTION, CallKind.CUSTOM, CallKind.LEGACY_FUNCTION, CallKind.OPAQUE
 
 
 def read(**fields: Any) -> Request:
@@ -226,7 +236,7 @@ def test_a_conversation() -> None:
         ("", ""),
         ("h", "three"),
     ]
-    assert found.results[0].digest == digest_of("one")
+    assert found.results[0] == ToolResult.of(found.results[0].call_id, found.results[0].tool, "one")
     assert isinstance(found.messages[0], Message)
 
 
@@ -357,7 +367,7 @@ def test_withheld_results() -> None:
     parts = tool | {"content": [{"type": "text", "text": "dirty"}]}
     other = tool | {"content": "clean"}
     before = read(messages=[{"role": "user", "content": "dirty"}, tool, other, parts])
-    after = without_results(before, frozenset({digest_of("dirty")}), "N")
+    after = without_results(before, frozenset({ToolResult.of("", "", "dirty").digest}), "N")
     assert edited(before, after) == [
         {"role": "user", "content": "dirty"},
         tool | {"content": "N"},

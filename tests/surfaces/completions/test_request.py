@@ -1,0 +1,106 @@
+"""Reading requests: what is a prompt, what is refused, and how a prefix and feedback are written into one."""
+
+from typing import Any
+
+import pytest
+
+from guardproxy.errors import MalformedRequest
+from guardproxy.model import CallKey, CallKind, Injection, Message, Position, ToolCall, Turn
+from guardproxy.surfaces.completions import Completions
+from guardproxy.surfaces.surface import RequestRules
+
+SURFACE = Completions()
+RULES = RequestRules()
+
+
+def tree(**fields: Any) -> dict[str, Any]:
+    return {"model": "m", "prompt": "hi", **fields}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "texts", "uninspected"),
+    [
+        ("hi", ["hi"], ()),
+        (None, [""], ()),
+        (["a", "b"], ["a", "b"], ()),
+        ([1, 2], [""], ("tokens",)),
+        ([[1], [2, 3]], ["", ""], ("tokens",)),
+        (["a", [2]], ["a", ""], ("tokens",)),
+    ],
+)
+def test_prompts(prompt: object, texts: list[str], uninspected: tuple[str, ...]) -> None:
+    request = SURFACE.parse(tree(prompt=prompt, n=2), RULES)
+    assert request.messages == tuple(Message("user", text) for text in texts)
+    assert request.choices == 2 * len(texts)
+    assert request.uninspected == uninspected
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": 1}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": {"prompt_string": "x"}}, "prompt"),
+        ({"prompt": ["a", {"prompt_string": "x"}]}, "prompt[1]"),
+        ({"prompt": [1, "a"]}, "prompt[0]"),
+        ({"prompt": [[1], []]}, "prompt[1]"),
+        ({"prompt": [True, False]}, "prompt[0]"),
+        ({"model": ""}, "model"),
+        ({"stream": 1}, "stream"),
+        ({"n": 0}, "n"),
+        ({"n": True}, "n"),
+        ({"n": 2049}, "n"),
+        ({"prompt": ["a"] * 1025, "n": 2}, "n"),
+        ({"stop": [1]}, "stop"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+    ],
+)
+def test_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(MalformedRequest) as refused:
+        SURFACE.parse(tree(**fields), RULES)
+    assert refused.value.param == param
+
+
+def test_what_the_guard_cannot_read_is_counted_or_refused() -> None:
+    assert SURFACE.parse(tree(prompt_embeds="x"), RULES).uninspected == ("embeddings",)
+    for fields in ({"prompt": [1]}, {"prompt_embeds": "x"}):
+        with pytest.raises(MalformedRequest):
+            SURFACE.parse(tree(**fields), RequestRules(refuse_hidden_content=True))
+
+
+def test_stops_and_shapes() -> None:
+    request = SURFACE.parse(tree(stop=["a", "b"], response_format={"type": "json_object"}), RULES)
+    assert request.stop == ("a", "b")
+    assert request.structured_output
+    assert SURFACE.parse(tree(stop="a"), RULES).stop == ("a",)
+    assert not SURFACE.parse(tree(), RULES).structured_output
+
+
+@pytest.mark.parametrize(
+    ("fields", "position", "prompt"),
+    [
+        ({}, Position.TRAILING_ASSISTANT, "hiP"),
+        ({}, Position.INSTRUCTION, "P\n\nhi"),
+        ({"prompt": None}, Position.TRAILING_ASSISTANT, "P"),
+        ({"prompt": ["a", "b"]}, Position.TRAILING_ASSISTANT, ["aP", "bP"]),
+        ({"prompt": [1, 2]}, Position.TRAILING_ASSISTANT, [1, 2]),
+        ({"suffix": "x"}, Position.TRAILING_ASSISTANT, "hi"),
+    ],
+)
+def test_a_prefix_is_the_end_of_the_prompt(fields: dict[str, Any], position: Position, prompt: object) -> None:
+    request = SURFACE.parse(tree(**fields), RULES)
+    assert SURFACE.with_injection(request, Injection("P", position)).tree["prompt"] == prompt
+    assert request.tree["prompt"] == tree(**fields)["prompt"]
+
+
+def test_feedback_is_an_observation() -> None:
+    call = ToolCall(CallKey(0, 9), CallKind.TEXT, "text_0", "f", "{}")
+    turn = Turn((call,), {0: " Action: f"}, {0: "stop"})
+    again = SURFACE.with_feedback(SURFACE.parse(tree(), RULES), turn, {call.key: "No."})
+    assert again.tree["prompt"] == "hi Action: f\nObservation: No.\n"
+
+
+def test_a_question_is_a_request() -> None:
+    request = SURFACE.question("m", "what?", 5)
+    assert dict(request.tree) == {"model": "m", "prompt": "what?", "max_tokens": 5, "temperature": 0}
+    assert not request.stream
