@@ -386,11 +386,19 @@ def _as_langchain(tree: Tree) -> Tree | None:
     return {"choices": tree.get("choices") or (tree.get("chunk") or {}).get("choices") or []}
 
 
+_READ = frozenset(
+    "choices delta message tool_calls function_call function custom index id type name arguments input".split()
+)
+
+
 def _in_any_case(tree: Any) -> Any:
-    """As Go's encoding/json: names in any spelling, the last of them wins."""
+    """As Go's encoding/json: the names that are read in any spelling, the last of them wins."""
     match tree:
         case dict():
-            return {name.casefold(): _in_any_case(value) for name, value in tree.items()}
+            return {
+                **{name: value for name, value in tree.items() if name.casefold() not in _READ},
+                **{name.casefold(): _in_any_case(v) for name, v in tree.items() if name.casefold() in _READ},
+            }
         case list():
             return list(map(_in_any_case, tree))
         case _:
