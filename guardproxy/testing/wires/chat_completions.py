@@ -3,7 +3,6 @@
 `guardproxy.testing.dialects` has the servers one by one; here is what they have in common, cut in every way.
 """
 
-import copy
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,16 +10,21 @@ from typing import Any
 
 from guardproxy.model import CallKind
 from guardproxy.stream.frame import DONE, Frame
-from guardproxy.strict_json import encode
 from guardproxy.surfaces.chat_completions import ChatCompletions
 from guardproxy.surfaces.surface import Surface
 from guardproxy.testing.chat import choice, chunk, usage
 from guardproxy.testing.chat import request as chat_request
-from guardproxy.testing.script import Call, Part, ReadCall, ReadCalls, Reasoning, Shape, Text, Tree, cut, interleave
+from guardproxy.testing.script import Call, Part, ReadCalls, Reasoning, Shape, Text, Tree, cut, interleave
+from guardproxy.testing.wires.chat_completions_clients import (
+    BODIES,
+    LEGACY_INDEX,
+    STREAM_READERS,
+    WHOLE_READERS,
+    choices_of,
+    messages_of,
+)
 
 _STOPS = {"tool_calls": "calls", "function_call": "calls", "stop": "end", "length": "end", "content_filter": "filter"}
-_BODIES = {"function": "arguments", "custom": "input"}
-_LEGACY_INDEX = -1
 
 
 class ChatCompletionsWire:
@@ -40,7 +44,7 @@ class ChatCompletionsWire:
     settings: Mapping[str, Any] = {}
 
     def request(self, *, stream: bool, n: int = 1, calls: Sequence[Call] = (), **fields: Any) -> Tree:
-        tools = {call.name: _tool(call) for call in calls if call.shape in _BODIES}
+        tools = {call.name: _tool(call) for call in calls if call.shape in BODIES}
         functions = {call.name: {"name": call.name} for call in calls if call.shape == "function_call"}
         more: Tree = ({"n": n} if n > 1 else {}) | ({"tools": list(tools.values())} if tools else {})
         if functions:
@@ -61,7 +65,7 @@ class ChatCompletionsWire:
         return found
 
     def readers(self, *, stream: bool) -> Mapping[str, ReadCalls]:
-        return _STREAM_READERS if stream else _WHOLE_READERS
+        return STREAM_READERS if stream else WHOLE_READERS
 
     def ended(self, frames: Sequence[Frame]) -> bool:
         """Some servers send no end mark, and no client asks for it."""
@@ -70,12 +74,12 @@ class ChatCompletionsWire:
 
     def texts(self, frames: Sequence[Frame], *, stream: bool) -> Mapping[int, str]:
         found: dict[int, str] = defaultdict(str)
-        for index, said in _messages(frames, stream=stream):
+        for index, said in messages_of(frames, stream=stream):
             found[index] += (said.get("content") or "") + (said.get("refusal") or "")
         return found
 
     def stops(self, frames: Sequence[Frame], *, stream: bool) -> Mapping[int, str]:
-        choices = _choices_of(frames)
+        choices = choices_of(frames)
         return {each["index"]: _STOPS[each["finish_reason"]] for each in choices if each.get("finish_reason")}
 
     def faults(self, frames: Sequence[Frame], *, stream: bool) -> list[str]:
@@ -97,7 +101,7 @@ class ChatCompletionsWire:
 
 def _by_choice(frames: Iterable[Frame]) -> dict[int, list[Tree]]:
     found: dict[int, list[Tree]] = defaultdict(list)
-    for each in _choices_of(frames):
+    for each in choices_of(frames):
         found[each["index"]].append(each)
     return found
 
@@ -119,7 +123,7 @@ def _placed(parts: Sequence[Part]) -> Iterator[tuple[Part, int]]:
     for part in parts:
         match part:
             case Call(shape="function_call"):
-                yield part, _LEGACY_INDEX
+                yield part, LEGACY_INDEX
             case Call():
                 yield part, counts[part.choice]
                 counts[part.choice] += 1
@@ -149,7 +153,7 @@ def _call_deltas(call: Call, index: int) -> Iterator[Tree]:
     if call.shape == "opaque":
         yield {"tool_calls": [{"index": index, **_whole_call(call)}]}
         return
-    field = _BODIES.get(call.shape, "arguments")
+    field = BODIES.get(call.shape, "arguments")
     for place, piece in enumerate(cut(call.arguments, call.pieces)):
         body = {"name": call.name, field: piece} if place == 0 else {field: piece}
         head = {"id": call.id, "type": call.shape} if place == 0 else {}
@@ -216,7 +220,7 @@ def _whole_choice(index: int, parts: Iterable[Part]) -> Tree:
 def _whole_call(call: Call) -> Tree:
     if call.shape == "opaque":
         return {"id": call.id, "type": call.name, call.name: {"payload": call.arguments}}
-    return {"id": call.id, "type": call.shape, call.shape: {"name": call.name, _BODIES[call.shape]: call.arguments}}
+    return {"id": call.id, "type": call.shape, call.shape: {"name": call.name, BODIES[call.shape]: call.arguments}}
 
 
 def _at_once(index: int, parts: Sequence[Part]) -> Tree:
@@ -231,10 +235,10 @@ def _at_once(index: int, parts: Sequence[Part]) -> Tree:
 def _late_ids(parts: Sequence[Part]) -> Iterator[Tree]:
     """The name first, the id and the type in a later chunk, then the arguments."""
     for part, index in _placed(parts):
-        if not isinstance(part, Call) or part.shape not in _BODIES:
+        if not isinstance(part, Call) or part.shape not in BODIES:
             yield from _pieces(part, index)
             continue
-        field = _BODIES[part.shape]
+        field = BODIES[part.shape]
         yield choice(part.choice, **_delta(part, {"index": index}, {"name": part.name}))
         yield choice(part.choice, **_delta(part, {"index": index, "id": part.id, "type": part.shape}, {field: ""}))
         for piece in cut(part.arguments, part.pieces):
@@ -260,7 +264,7 @@ def _repeating_ids(parts: Sequence[Part]) -> Iterator[Tree]:
     """A call's id and type again in each of its chunks."""
     for part, index in _placed(parts):
         for each in _pieces(part, index):
-            if isinstance(part, Call) and part.shape in _BODIES:
+            if isinstance(part, Call) and part.shape in BODIES:
                 each["delta"]["tool_calls"][0] |= {"id": part.id, "type": part.shape}
             yield each
 
@@ -270,164 +274,4 @@ _VARIANTS: Mapping[str, Callable[[Sequence[Part]], Iterator[Tree]]] = {
     "nulls": _with_nulls,
     "empty lists beside text": _beside_empty_lists,
     "repeated ids": _repeating_ids,
-}
-
-
-# --- reading -----------------------------------------------------------------------------------------------------
-
-
-def _messages(frames: Iterable[Frame], *, stream: bool) -> Iterator[tuple[int, Tree]]:
-    for each in _choices_of(frames):
-        yield each["index"], each.get("delta" if stream else "message") or {}
-
-
-def _choices_of(frames: Iterable[Frame]) -> Iterator[Tree]:
-    for frame in frames:
-        tree: Any = frame.tree or {}
-        yield from tree.get("choices") or []
-
-
-def _read_call(index: int, call: Tree) -> ReadCall:
-    """A whole call of a list, by its type."""
-    shape = call.get("type") or "function"
-    if shape not in _BODIES:
-        body = {name: value for name, value in call.items() if name != "index" and value is not None}
-        return ReadCall(index, "opaque", shape, encode(body).decode())
-    return ReadCall(index, shape, call[shape]["name"], call[shape][_BODIES[shape]])
-
-
-def _of_message(index: int, message: Tree) -> list[ReadCall]:
-    legacy = message.get("function_call")
-    before = [ReadCall(index, "function_call", legacy["name"], legacy["arguments"])] if legacy else []
-    return before + [_read_call(index, call) for call in message.get("tool_calls") or []]
-
-
-def _sdk_stream(frames: Sequence[Frame]) -> list[ReadCall]:
-    """The official SDK's streaming helper, which passes over chunks that are called something else."""
-    from openai._models import construct_type
-    from openai.lib.streaming.chat import ChatCompletionStreamState
-    from openai.types.chat import ChatCompletionChunk
-
-    state, any_chunk = ChatCompletionStreamState(), False
-    for frame in frames:
-        if frame.tree and frame.tree.get("object") == "chat.completion.chunk":
-            piece: Any = construct_type(type_=ChatCompletionChunk, value=copy.deepcopy(frame.tree))
-            state.handle_chunk(piece)
-            any_chunk = True
-    if not any_chunk:
-        return []
-    answer: Any = state.current_completion_snapshot.to_dict(warnings=False)
-    choices = sorted(answer["choices"], key=lambda each: each["index"])
-    return [call for each in choices for call in _of_message(each["index"], each["message"])]
-
-
-def _by_hand(pick: Callable[[str, str], str]) -> ReadCalls:
-    """A client that puts deltas together itself; of two names, ids or types it picks one."""
-
-    def read(frames: Sequence[Frame]) -> list[ReadCall]:
-        calls: dict[tuple[int, int], Tree] = {}
-        for index, delta in _messages(frames, stream=True):
-            legacy = delta.get("function_call")
-            pieces = [{"index": _LEGACY_INDEX, "type": "function_call", "function_call": legacy}] if legacy else []
-            for piece in [*pieces, *(delta.get("tool_calls") or [])]:
-                _gather(calls.setdefault((index, piece["index"]), {}), piece, pick)
-        return [_gathered(index, call) for (index, _), call in sorted(calls.items(), key=lambda item: item[0])]
-
-    return read
-
-
-def _gather(call: Tree, piece: Tree, pick: Callable[[str, str], str]) -> None:
-    shapes = [name for name in (*_BODIES, "function_call") if piece.get(name)]
-    call["type"] = (shapes or [call.get("type") or piece.get("type") or ""])[0]
-    for shape in shapes:
-        body = piece[shape]
-        call["name"] = pick(call.get("name", ""), body.get("name") or "")
-        call["arguments"] = call.get("arguments", "") + (body.get("arguments") or body.get("input") or "")
-    if not shapes and call["type"] not in ("", *_BODIES):
-        call["opaque"] = piece
-
-
-def _gathered(index: int, call: Tree) -> ReadCall:
-    if "opaque" in call:
-        return _read_call(index, call["opaque"])
-    return ReadCall(index, call["type"], call.get("name", ""), call.get("arguments", ""))
-
-
-def _first_wins(old: str, new: str) -> str:
-    return old or new
-
-
-def _last_wins(old: str, new: str) -> str:
-    return new or old
-
-
-def _concatenated(old: str, new: str) -> str:
-    return old + new
-
-
-def _seen_as(change: Callable[[Tree], Tree | None], read: ReadCalls) -> ReadCalls:
-    """A client with its own way with events: `change` gives an event as it takes it, None where it skips it."""
-
-    def reader(frames: Sequence[Frame]) -> list[ReadCall]:
-        trees = [change(frame.tree) for frame in frames if frame.tree is not None]
-        return read([Frame(tree) for tree in trees if tree is not None])
-
-    return reader
-
-
-def _by_object(tree: Tree) -> Tree | None:
-    return tree if tree.get("object") == "chat.completion.chunk" else None
-
-
-def _as_langchain(tree: Tree) -> Tree | None:
-    """It skips some events by their type, and takes the choices of a wrapped chunk where there are none."""
-    if tree.get("type") == "content.delta":
-        return None
-    return {"choices": tree.get("choices") or (tree.get("chunk") or {}).get("choices") or []}
-
-
-_READ = frozenset(
-    "choices delta message tool_calls function_call function custom index id type name arguments input".split()
-)
-
-
-def _in_any_case(tree: Any) -> Any:
-    """As Go's encoding/json: the names that are read in any spelling, the last of them wins."""
-    match tree:
-        case dict():
-            return {
-                **{name: value for name, value in tree.items() if name.casefold() not in _READ},
-                **{name.casefold(): _in_any_case(v) for name, v in tree.items() if name.casefold() in _READ},
-            }
-        case list():
-            return list(map(_in_any_case, tree))
-        case _:
-            return tree
-
-
-def _sdk_whole(frames: Sequence[Frame]) -> list[ReadCall]:
-    from openai._models import construct_type
-    from openai.types.chat import ChatCompletion
-
-    answer: Any = construct_type(type_=ChatCompletion, value=copy.deepcopy(frames[0].tree))
-    return _plain_whole([Frame(answer.to_dict(warnings=False))])
-
-
-def _plain_whole(frames: Sequence[Frame]) -> list[ReadCall]:
-    return [call for index, message in _messages(frames, stream=False) for call in _of_message(index, message)]
-
-
-_STREAM_READERS: Mapping[str, ReadCalls] = {
-    "official SDK": _sdk_stream,
-    "first value wins": _by_hand(_first_wins),
-    "last value wins": _by_hand(_last_wins),
-    "concatenation": _by_hand(_concatenated),
-    "by the object's name": _seen_as(_by_object, _by_hand(_first_wins)),
-    "LangChain": _seen_as(_as_langchain, _by_hand(_concatenated)),
-    "names in any case": _seen_as(_in_any_case, _by_hand(_last_wins)),
-}
-_WHOLE_READERS: Mapping[str, ReadCalls] = {
-    "official SDK": _sdk_whole,
-    "by hand": _plain_whole,
-    "names in any case": _seen_as(_in_any_case, _plain_whole),
 }
