@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+COUNT  ?= 100000
 
 bin := $(VENV)/bin
 py  := $(bin)/python
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow frameworks check format bench train lock clean
+.PHONY: help install serve test test-slow frameworks parity fuzz check format bench train lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +31,12 @@ test-slow: install ## the slow ones
 
 frameworks: install ## unmodified clients end to end, and docs/clients.md (ARGS="NAME ..." for some)
 	@$(py) -m tests.frameworks $(ARGS)
+
+parity: install ## docs/parity.md, from runs of the proxy
+	@$(py) -m guardproxy.testing.parity docs/parity.md
+
+fuzz: install ## random answers through every surface, COUNT of them (ARGS="responses" for one surface)
+	@$(py) -W ignore tests/fuzz/fuzz_leaks.py $(COUNT) $(ARGS)
 
 check: install ## format, lint, types, import contracts, configuration and rule packs
 	@$(bin)/ruff format --check .

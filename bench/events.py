@@ -77,8 +77,8 @@ def _pass_through(wire: Wire, parts: Sequence[Part], stream: Sequence[Frame]) ->
     return spent
 
 
-def _write(frames: Sequence[Frame], write: Callable[[Frame], Frame | None]) -> int:
-    written = [encode_frame(frame) for each in frames if (frame := write(each)) is not None]
+def _write(frames: Sequence[Frame], write: Callable[[Frame], Sequence[Frame]]) -> int:
+    written = [encode_frame(frame) for each in frames for frame in write(each)]
     return len(written)
 
 

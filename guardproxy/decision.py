@@ -179,6 +179,10 @@ def block_reasked(permit: Permit) -> Permit:
     return Permit(permit.turn, replace(permit.decision, outcomes=outcomes), _MINT)
 
 
+_FIXED = frozenset({CallKind.OPAQUE, CallKind.TEXT, CallKind.APPROVAL})
+"""Calls whose arguments cannot be changed: nobody knows where, or how, they are written, or who runs the call has them
+already."""
+
 _NOT_JUDGED = Finding("pipeline", "not_judged", "not_judged", Verdict.BLOCK)
 
 
@@ -241,7 +245,7 @@ def _outcome(kind: CallKind, findings: Sequence[Finding]) -> Outcome:
         case Verdict.ALLOW:
             return Allow()
         case Verdict.REWRITE:
-            if kind in (CallKind.OPAQUE, CallKind.TEXT):  # nobody knows where, or how, its arguments are written
+            if kind in _FIXED:
                 return Block("rewrite_impossible")
             return _rewrite([f for f in enforced if f.verdict is Verdict.REWRITE])
         case Verdict.REASK:

@@ -5,6 +5,7 @@ forgotten whole.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -13,13 +14,17 @@ from redis.exceptions import RedisError
 from guardproxy import strict_json
 from guardproxy.errors import HistoryUnavailable
 from guardproxy.history import Past, decode_past, encode_past
+from guardproxy.strict_json import JsonObject
 
-_PREFIX = "guardproxy:past:"
+_PAST, _ITEM = "guardproxy:past:", "guardproxy:item:"
 _TIMEOUT_S = 2.0
 
 
 class RedisHistory:
-    """`keep_s` is how long an answer is kept after it was last written or read. Nothing is asked of Redis at start."""
+    """`keep_s` is how long an answer or an item is kept after it was last written or read.
+
+    Nothing is asked of Redis at start.
+    """
 
     def __init__(self, url: str, *, keep_s: float) -> None:
         self._keep_s = int(keep_s)
@@ -30,14 +35,30 @@ class RedisHistory:
     async def get(self, client: str, id: str) -> Past | None:
         """Raises HistoryUnavailable also for what Redis holds and this version cannot read."""
         try:
-            data: Any = await self._redis.getex(_key(client, id), ex=self._keep_s)
+            data: Any = await self._redis.getex(_key(_PAST, client, id), ex=self._keep_s)
             return None if data is None else decode_past(data)
         except (RedisError, OSError, strict_json.MalformedJson, KeyError, TypeError):
             raise HistoryUnavailable("Earlier answers cannot be looked up now; try again shortly.") from None
 
+    async def items(self, client: str, ids: Sequence[str]) -> Mapping[str, JsonObject]:
+        """Raises HistoryUnavailable as `get` does."""
+        try:
+            async with self._redis.pipeline(transaction=False) as asked:
+                for id in ids:
+                    asked.getex(_key(_ITEM, client, id), ex=self._keep_s)
+                found: list[Any] = await asked.execute()
+            known = zip(ids, found, strict=True)
+            return {id: strict_json.decode_object(data) for id, data in known if data is not None}
+        except (RedisError, OSError, strict_json.MalformedJson, TypeError):
+            raise HistoryUnavailable("Earlier answers cannot be looked up now; try again shortly.") from None
+
     async def put(self, client: str, past: Past) -> None:
         try:
-            await self._redis.set(_key(client, past.id), encode_past(past), ex=self._keep_s)
+            async with self._redis.pipeline(transaction=True) as written:
+                for id, item in past.shown.items():
+                    written.set(_key(_ITEM, client, id), strict_json.encode(item), ex=self._keep_s)
+                written.set(_key(_PAST, client, past.id), encode_past(past), ex=self._keep_s)
+                await written.execute()
         except (RedisError, OSError):
             raise HistoryUnavailable("The answer cannot be remembered now; try again shortly.") from None
 
@@ -45,6 +66,6 @@ class RedisHistory:
         await self._redis.aclose()
 
 
-def _key(client: str, id: str) -> str:
+def _key(prefix: str, client: str, id: str) -> str:
     """Ids come from clients, so they are hashed: no length, no character of theirs reaches a key."""
-    return _PREFIX + hashlib.sha256(f"{client}\n{id}".encode("utf-8", "surrogatepass")).hexdigest()
+    return prefix + hashlib.sha256(f"{client}\n{id}".encode("utf-8", "surrogatepass")).hexdigest()

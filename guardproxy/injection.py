@@ -83,7 +83,8 @@ class PrefixStage:
         self._plan = self._prefixer.plan(self._request, self._upstream, self._surface.positions)
         match self._plan:
             case Skip():
-                self._exchange.prefix_outcome = self._plan.outcome.value
+                self._exchange.prefix_position, self._exchange.prefix_id = "none", ""
+                self._exchange.prefix_outcome = self._plan.label
             case Inject(injection, artifact_id):
                 self._exchange.prefix_position, self._exchange.prefix_id = injection.position.value, artifact_id
                 self._exchange.prefix_outcome = "unverified"
@@ -123,11 +124,12 @@ class EchoStage:
     def receive(self, frame: Frame) -> Sequence[Frame]:
         if frame.tree is None:
             return [*self._take_held(), frame]
-        shown = self._shown(self._surface.texts_of(frame))
+        texts = self._surface.texts_of(frame)
+        shown = self._shown(texts)
         for choice in self._surface.finished_in(frame):
             rest = self._texts.finish(choice)
             self._undecided.discard(choice)
-            if rest:
+            if rest and (choice in texts or not self._put_back(choice, rest)):
                 shown[choice] = shown.get(choice, "") + rest
         self._held.append(self._surface.with_texts(frame, shown) if shown else frame)
         return () if self._undecided else self._take_held()
@@ -140,6 +142,15 @@ class EchoStage:
             shown[choice] = passed or ""
             (self._undecided.add if passed is None else self._undecided.discard)(choice)
         return shown
+
+    def _put_back(self, choice: int, rest: str) -> bool:
+        """Into the last held frame with text of the choice: one that ends a choice may have no place for text."""
+        for place, frame in reversed([*enumerate(self._held)]):
+            texts = self._surface.texts_of(frame)
+            if choice in texts:
+                self._held[place] = self._surface.with_texts(frame, {choice: texts[choice] + rest})
+                return True
+        return False
 
     def _take_held(self) -> list[Frame]:
         held, self._held = self._held, []

@@ -12,6 +12,7 @@ class CallKind(StrEnum):
     CUSTOM = "custom"
     LEGACY_FUNCTION = "function_call"
     BUILTIN = "builtin"  # a tool that the API defines and the client runs: its action is the arguments, as JSON
+    APPROVAL = "approval"  # run by the provider, which has its arguments, if the client approves it
     TEXT = "text"  # written out in the assistant's text, for an agent that parses text
     OPAQUE = "opaque"  # a kind this version does not know: judged as a call, blocked unless a policy names it
 
@@ -26,7 +27,7 @@ class CallKey(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A call as the model emitted it. `arguments` is the raw text: JSON for functions and built-in tools, anything for
-    custom tools. A function of a namespace is called `namespace.name`."""
+    custom tools. A function of a namespace is called `namespace.name`, a tool of an MCP server `server.name`."""
 
     key: CallKey
     kind: CallKind
@@ -84,9 +85,12 @@ class Request:
     structured_output: bool = False  # response_format asks for JSON
     uninspected: tuple[str, ...] = ()  # kinds of content that no guard can read: image, audio, file, prompt, other
     stop: tuple[str, ...] = ()  # stop sequences: agents that parse text are known by them
+    echoes: bool = False  # the answer says the prompt again, which are no words of the model's
+    unprefixed: str = ""  # why its API has no place for a learned prefix in it: tokens, suffix, echo
     stored: bool = False  # the provider keeps the answer, so that a later request may continue it
     continues: str = ""  # the id of the stored answer that this request goes on from
     conversation: str = ""  # the id of the provider's conversation that this request adds to
+    references: tuple[str, ...] = ()  # the ids of single items of stored answers that it names and does not hold
 
     @property
     def results(self) -> tuple[ToolResult, ...]:

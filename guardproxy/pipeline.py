@@ -7,7 +7,7 @@ What is here sees protocols and plain values only; `app.py` owns the socket and 
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -58,7 +58,8 @@ async def answer(
     upstream = runtime.router.route(request.model)
     _note_request(exchange, request, upstream)
     request = exchange.request = await _with_past(surface, request, client, runtime, upstream)
-    tainted = await _review_results(request, runtime, exchange)
+    exchange.uninspected.update(f"content_{kind}" for kind in request.uninspected)
+    tainted = await review_results(request, runtime, exchange)
     context = Context(request, runtime.revision, tainted)
     if tainted and runtime.tool_results is ToolResults.WITHHOLD:
         request = surface.without_results(request, tainted, _WITHHELD)
@@ -121,7 +122,7 @@ async def _take_turns(talk: _Talk) -> None:
             permit = block_reasked(permit)
         if permit.decision.action is Verdict.REASK and _may_ask_again(talk, permit):
             discarded = attempt, permit
-            asked = talk.surface.with_feedback(asked, permit.turn, _feedback(permit))
+            asked = talk.surface.with_feedback(asked, permit.turn, _feedback(permit), attempt.reader)
             continue
         return await _release(talk, attempt, block_reasked(permit))
 
@@ -153,13 +154,17 @@ async def _ask(talk: _Talk, attempt: _Attempt) -> None:
 
 
 async def _send(talk: _Talk, attempt: _Attempt, frame: Frame) -> None:
+    for written in _written(talk, attempt, frame):
+        await talk.emit(written)
+
+
+def _written(talk: _Talk, attempt: _Attempt, frame: Frame) -> Iterator[Frame]:
+    """A frame that may leave, as the client gets it."""
     if talk.writing is not attempt:
         talk.writing = attempt
         talk.writer.begin_attempt()
     for leaving in attempt.stage.receive(frame):
-        written = talk.writer.write(leaving)
-        if written is not None:
-            await talk.emit(written)
+        yield from talk.writer.write(leaving)
 
 
 async def _ask_once(talk: _Talk, request: Request) -> Frame:
@@ -190,8 +195,10 @@ def _upstream_request(talk: _Talk, request: Request) -> UpstreamRequest:
 async def _with_past(
     surface: Surface, request: Request, client: Client, runtime: Runtime, upstream: Upstream
 ) -> Request:
-    """The request with what it goes on from. A stored answer that this proxy does not know is refused: its blocked
-    calls could not be answered, and nothing of it was judged."""
+    """The request with what it names and what it goes on from. A stored answer that this proxy does not know is
+    refused: its blocked calls could not be answered, and nothing of it was judged."""
+    if request.references:
+        request = surface.with_references(request, await runtime.history.items(client.identity, request.references))
     id = request.continues or request.conversation
     if not id:
         return request
@@ -210,7 +217,7 @@ async def _remember(talk: _Talk, attempt: _Attempt, permit: Permit, refusal: Ref
         await talk.runtime.history.put(talk.client.identity, past)
 
 
-async def _review_results(request: Request, runtime: Runtime, exchange: Exchange) -> frozenset[str]:
+async def review_results(request: Request, runtime: Runtime, exchange: Exchange) -> frozenset[str]:
     """The digests of the flagged tool results. Each result is judged once, however often it is sent."""
     context = Context(request, runtime.revision)
     flagged: set[str] = set()
@@ -280,10 +287,11 @@ async def _release(talk: _Talk, attempt: _Attempt, permit: Permit) -> None:
     gate, decision = attempt.gate, permit.decision
     refusal = Refusal(runtime.on_block, texts, gate.text_room(decision), gate.refuses_reasoning(decision))
     released = gate.release(permit, lambda held, _: attempt.reader.amend(held, permit, refusal))
+    leaving = [written for frame in released for written in _written(talk, attempt, _with_usage(talk, frame))]
     await _remember(talk, attempt, permit, refusal)
     exchange.end_hold()
-    for frame in released:
-        await _send(talk, attempt, _with_usage(talk, frame))
+    for frame in leaving:
+        await talk.emit(frame)
 
 
 def _with_usage(talk: _Talk, frame: Frame) -> Frame:
@@ -308,7 +316,6 @@ def _with_earlier_usage(talk: _Talk, frame: Frame) -> Frame:
 def _note_request(exchange: Exchange, request: Request, upstream: Upstream) -> None:
     exchange.request, exchange.upstream = request, upstream.name
     exchange.model, exchange.stream = request.model, request.stream
-    exchange.uninspected.update(f"content_{kind}" for kind in request.uninspected)
 
 
 def _note_uninspected(talk: _Talk, turn: Turn) -> None:

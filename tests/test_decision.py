@@ -143,9 +143,11 @@ def test_failures_that_were_let_pass_are_named_silence_included() -> None:
     assert decide(turn(), reports).decision.failures_allowed == ("failed", "late", "silent")
 
 
-def test_a_rewrite_of_a_call_whose_shape_is_unknown_blocks() -> None:
-    """Nobody knows where its arguments are, so what would leave is not what was rewritten."""
-    permit = decide(turn(kind=CallKind.OPAQUE), [report(rewrite("x"))])
+@pytest.mark.parametrize("kind", [CallKind.OPAQUE, CallKind.TEXT, CallKind.APPROVAL])
+def test_a_rewrite_of_what_cannot_be_rewritten_blocks(kind: CallKind) -> None:
+    """Nobody knows where its arguments are, or the provider has them already: what would be run is not what was
+    rewritten."""
+    permit = decide(turn(kind=kind), [report(rewrite("x"))])
     assert permit.decision.outcomes == {KEY: Block("rewrite_impossible")}
 
 

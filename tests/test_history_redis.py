@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from guardproxy.errors import HistoryUnavailable
 from guardproxy.history import Past
 from guardproxy.history_redis import RedisHistory
+from guardproxy.strict_json import JsonObject
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 
-PAST = Past("resp_1", "resp_up", ({"type": "message", "content": "wörld \u2028"},), ({"type": "x", "n": 1},))
+SAID: JsonObject = {"type": "message", "content": "wörld \u2028"}
+PAST = Past("resp_1", "resp_up", (SAID,), ({"type": "x", "n": 1},), ({"type": "y"},))
 
 
 def free_port() -> int:
@@ -77,6 +80,31 @@ def test_another_replica_knows_it_and_another_client_does_not(url: str) -> None:
     run(url, scenario)
 
 
+def test_single_items_are_known_to_replicas_and_not_to_other_clients(url: str) -> None:
+    async def scenario(one: RedisHistory, other: RedisHistory) -> None:
+        await one.put("me", replace(PAST, shown={"msg_1": SAID, "msg_2": {"type": "z"}}))
+        assert await other.items("me", ["msg_2", "msg_9", "msg_1"]) == {"msg_1": SAID, "msg_2": {"type": "z"}}
+        assert await other.items("you", ["msg_1"]) == {}
+        assert await other.items("me", ["resp_1"]) == {}
+        assert await other.get("me", "resp_1") == PAST
+
+    run(url, scenario)
+
+
+def test_an_item_that_is_used_is_kept_longer(url: str) -> None:
+    async def scenario(one: RedisHistory, other: RedisHistory) -> None:
+        with Redis.from_url(url) as client:
+            client.flushall()
+            await one.put("me", Past("resp_1", "u", (), shown={"msg_secret": SAID}))
+            (key,) = (key for key in client.keys("*") if key.startswith(b"guardproxy:item:"))
+            assert b"secret" not in key
+            client.expire(key, 5)
+            await other.items("me", ["msg_secret"])
+            assert 5 < client.ttl(key) <= 60
+
+    run(url, scenario)
+
+
 def test_keys_hold_nothing_that_a_client_wrote_and_expire(url: str) -> None:
     async def scenario(one: RedisHistory, other: RedisHistory) -> None:
         await one.put("secret-client", Past("resp_secret", "u", ()))
@@ -90,12 +118,14 @@ def test_keys_hold_nothing_that_a_client_wrote_and_expire(url: str) -> None:
 
 def test_what_cannot_be_read_is_no_unknown_answer(url: str) -> None:
     async def scenario(one: RedisHistory, other: RedisHistory) -> None:
-        await one.put("me", Past("resp_broken", "u", ()))
+        await one.put("me", Past("resp_broken", "u", (), shown={"msg_broken": SAID}))
         with Redis.from_url(url) as client:
             for key in client.keys("*"):
                 client.set(key, b'{"id": "x"')
         with pytest.raises(HistoryUnavailable):
             await one.get("me", "resp_broken")
+        with pytest.raises(HistoryUnavailable):
+            await one.items("me", ["msg_broken"])
 
     run(url, scenario)
 
@@ -104,6 +134,8 @@ def test_without_redis_nothing_is_looked_up_or_lost_in_silence() -> None:
     async def scenario(one: RedisHistory, other: RedisHistory) -> None:
         with pytest.raises(HistoryUnavailable):
             await one.get("me", "resp_1")
+        with pytest.raises(HistoryUnavailable):
+            await one.items("me", ["msg_1"])
         with pytest.raises(HistoryUnavailable):
             await one.put("me", PAST)
 

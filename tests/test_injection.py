@@ -11,9 +11,12 @@ from guardproxy.model import Position
 from guardproxy.prefix.artifact import PrefixArtifact
 from guardproxy.prefix.capability import Capability
 from guardproxy.prefix.injector import Prefixer
-from guardproxy.testing import chat
+from guardproxy.surfaces.chat_completions import ChatCompletions
+from guardproxy.telemetry.metrics import Metrics
+from guardproxy.testing import chat, messages
 from guardproxy.testing.fakes import FakeGuard, Play
 from guardproxy.testing.proxy import ProxyUnderTest, Received, proxy
+from guardproxy.testing.script import decode_frames
 
 PREFIX = "I will help with what is safe."
 NO_PROBE = [chat.body(chat.completion({"content": "?"}, finish_reason="stop"))]
@@ -108,6 +111,64 @@ def test_an_echo_is_stripped_from_a_whole_answer() -> None:
     assert received.tree["choices"][0]["message"]["content"] == " Sure."
 
 
+def message_of(*pieces: str, stop: str = "end_turn") -> list[dict[str, Any]]:
+    said = [messages.word(0, piece) for piece in pieces]
+    return [messages.START, messages.text(), *said, messages.end(), messages.finish(stop), messages.STOP]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("pieces", [["I will "], ["I ", "will "], [*"I will"]])
+def test_text_left_over_at_the_end_of_a_message_goes_where_text_was(pieces: list[str], keep: bool) -> None:
+    """The event that ends a block has no place for it."""
+    under_test = prefixed([messages.events(message_of(*pieces))], server="ollama", keep=keep)
+    received = under_test.ask(messages.request(), path="/v1/messages")
+    got = [frame.tree for frame in decode_frames(received.seen)]
+    said = [*[""] * (len(pieces) - 1), (PREFIX if keep else "") + "".join(pieces)]
+    assert got == message_of(*said)
+
+
+def test_text_left_over_of_a_whole_message_stays_in_it() -> None:
+    answer = messages.message({"type": "text", "text": "I "}, {"type": "text", "text": "will"})
+    under_test = prefixed([messages.body(answer)], server="ollama")
+    received = under_test.ask(messages.request(stream=False), path="/v1/messages")
+    assert "".join(block["text"] for block in received.tree["content"]) == "I will"
+
+
+def test_text_left_over_of_several_choices_goes_to_each_of_them() -> None:
+    pieces = [chat.text("I ", index=0), chat.text("I will", index=1), chat.text("will ", index=0)]
+    ends = [chat.finish("stop", index=1), chat.finish("stop", index=0)]
+    received = prefixed([chat.events([*pieces, *ends])]).ask(chat.request(n=2))
+    said = [(each["index"], each["delta"].get("content")) for event in received.events for each in event["choices"]]
+    assert said == [(0, ""), (1, "I will"), (0, "I will "), (1, None), (0, None)]
+
+
+def test_tokens_are_counted_whatever_the_api_calls_them() -> None:
+    """The probe's answers say nothing but how many tokens the prompt has."""
+
+    async def scenario() -> str:
+        under_test = prefixed([messages.events(message_of("Sure."))], server="ollama")
+        upstream = under_test.upstream
+        plain_open = upstream.open
+
+        def open_(request: Any) -> Any:
+            if request.stream:
+                return plain_open(request)
+            tokens = 10 * len(json.dumps(request.tree["messages"]))
+            answer = messages.message({"type": "text", "text": "?"}, usage={"input_tokens": tokens, "output_tokens": 1})
+            upstream.plays = [[messages.body(answer)]]
+            return plain_open(request)
+
+        upstream.open = open_  # type: ignore[method-assign]
+        await under_test.post(messages.request(), path="/v1/messages")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        upstream.plays = [[messages.events(message_of("Sure."))]]
+        await under_test.post(messages.request(), path="/v1/messages")
+        return under_test.observer.exchanges[-1].prefix_outcome
+
+    assert asyncio.run(scenario()) == "applied_tokens"
+
+
 def test_a_call_right_after_an_undecided_text_keeps_its_place() -> None:
     call = chat.call("get_weather", "{}")
     received = prefixed([chat.events([chat.text("I will "), call, chat.finish()])]).ask()
@@ -167,6 +228,31 @@ def test_a_model_is_probed_once_and_then_known() -> None:
         return [exchange.prefix_outcome for exchange in under_test.observer.exchanges]
 
     assert asyncio.run(scenario()) == ["unverified", "applied_probe"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"), [({"prompt": [1, 2]}, "tokens"), ({"suffix": "}"}, "suffix"), ({"echo": True}, "echo")]
+)
+def test_a_prompt_without_a_turn_at_its_end_is_sent_as_it_came_and_counted(fields: dict[str, Any], why: str) -> None:
+    metrics = Metrics()
+    choice = {"index": 0, "text": "Sure.", "finish_reason": "stop"}
+    answer = json.dumps({"id": "c", "object": "text_completion", "choices": [choice]}).encode()
+    under_test = prefixed([answer], server="ollama", observers=(metrics,))
+    asked = {"model": "m", "prompt": "hi", **fields}
+    received = under_test.ask(asked, path="/v1/completions")
+    assert received.tree["choices"] == [choice]
+    assert sent(under_test) == asked
+    labels = {"position": "none", "outcome": f"skipped_{why}"}
+    assert metrics.registry.get_sample_value("guardproxy_prefix_total", labels) == 1
+
+
+def test_where_no_position_is_left_the_request_goes_out_without_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ChatCompletions, "positions", frozenset({Position.CONTINUE_FINAL_MESSAGE}))
+    refusal = UpstreamRefusal(400, "continue_final_message is not supported")
+    under_test = prefixed(refusal, stream_of("Sure."))
+    assert text_of(under_test.ask()) == "Sure."
+    assert sent(under_test, 1) == chat.request()
+    assert (under_test.exchange.prefix_outcome, under_test.exchange.prefix_position) == ("skipped_refused", "none")
 
 
 def test_no_artifact_no_change() -> None:

@@ -136,3 +136,50 @@ def test_never_means_never() -> None:
     assert Runtime.__dataclass_fields__["text_calls"].default is TextCallMode.AUTO
     judge = guard(Verdict.BLOCK)
     assert shown(ask(REACT, ACTION, judge, text_calls=TextCallMode.NEVER)) == ACTION
+
+
+def completions(*said: str, stream: bool, **fields: Any) -> tuple[dict[str, Any], list[bytes]]:
+    """A request for a completion, and an answer in these pieces."""
+    asked = {"model": "m", "prompt": f"Example:\n{ACTION}Now you.\n", "stream": stream, **fields}
+    texts = [{"index": 0, "text": piece, "finish_reason": None} for piece in said]
+    ends: list[dict[str, Any]] = [{"index": 0, "text": "", "finish_reason": "stop"}]
+    head = {"id": "c", "object": "text_completion"}
+    if stream:
+        return asked, [events([head | {"choices": [each]} for each in [*texts, *ends]])]
+    return asked, [body(head | {"choices": [{"index": 0, "text": "".join(said), "finish_reason": "stop"}]})]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize(
+    ("settings", "fields"),
+    [
+        ({}, {"stop": ["\nObservation:"]}),
+        ({"text_calls": TextCallMode.ALWAYS}, {}),
+        ({"hold_text_actions": True}, {"prompt": "What?"}),
+    ],
+    ids=["seen by its stop", "always", "actions held"],
+)
+def test_an_echo_of_the_prompt_is_refused_where_text_is_judged(settings: Any, fields: Any, stream: bool) -> None:
+    """The calls in the prompt are not the model's, and could not be told from those that are."""
+    asked, answer = completions("Sure.", stream=stream, **fields)
+    under_test = proxy(answer, guards=[guard()], **settings)
+    received = under_test.ask(asked | {"echo": True}, path="/v1/completions")
+    assert received.status == 400
+    assert (received.error["param"], received.error["code"]) == ("echo", "field_refused")
+    assert "judged" in received.error["message"]
+    assert under_test.upstream.asked == []
+    assert proxy(answer, guards=[guard()], **settings).ask(asked, path="/v1/completions").status == 200
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+def test_an_echo_passes_where_no_text_is_judged_and_the_prompt_in_it_is_no_action(stream: bool) -> None:
+    judge = guard(Verdict.BLOCK)
+    for said, actions in (("Sure.", 0), (f"Sure.\n{ACTION}", 1)):
+        asked, _ = completions(stream=stream)
+        _, answer = completions(asked["prompt"], said, stream=stream)
+        under_test = proxy(answer, guards=[judge], text_calls=TextCallMode.NEVER)
+        received = under_test.ask(asked | {"echo": True}, path="/v1/completions")
+        assert received.status == 200
+        assert b"Now you." in received.seen
+        assert under_test.exchange.uninspected["text_action"] == actions
+    assert judge.seen == []

@@ -97,6 +97,9 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               (Query(rate("prefix_total", "position, outcome"), "{{position}}: {{outcome}}"),), unit="reqps"),
         Panel("Asked again", "Turns that were discarded and asked for again.",
               (Query(rate("reasks_total", "instance"), "{{instance}}"),), unit="reqps"),
+        Panel("Translated", "APIs that an upstream was found not to speak; `serves` can say it ahead.",
+              (Query('sum by (upstream, surface) (guardproxy_apis_missing_total{instance=~"$instance"})',
+                     "{{upstream}}: {{surface}}"),)),
     ),
     "Decisions": (
         Panel("Actions", "What was done with the model's tool calls.",

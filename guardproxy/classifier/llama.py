@@ -1,36 +1,18 @@
 """A thin typed skin over the low-level functions of llama-cpp-python: one model, several contexts.
 
-Rules that llama.cpp does not check for us: a context is used by one thread at a time (two at once is a double free),
-an encode never exceeds `n_ubatch` tokens (more is an assertion that ends the process), contexts are freed before
-their model.
+An encode never exceeds `n_ubatch` tokens: more is an assertion that ends the process.
 """
 
 import ctypes
-import importlib
-import importlib.util
-import sys
-from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
-from threading import Lock
-from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
-_LOG_ERROR: Final = 4
-_ABORTED: Final = 2
+from guardproxy import llamacpp
+from guardproxy.llamacpp import ABORTED, Aborted, EncodeFailure, LoadFailure, load_bindings, load_model, nonzero_at
 
-
-class LoadFailure(Exception):
-    """llama.cpp would not have this file; the message is its reason."""
-
-
-class Aborted(Exception):
-    """An encode was stopped by `Context.abort`. The context can be used again."""
-
-
-class EncodeFailure(Exception):
-    """llama.cpp returned an error for an encode."""
+__all__ = ["Aborted", "Context", "EncodeFailure", "LoadFailure", "Model", "Pooling"]
 
 
 class Pooling(IntEnum):
@@ -42,13 +24,8 @@ class Model:
     """The weights, shared by every context. Close it after the last of them."""
 
     def __init__(self, path: Path) -> None:
-        self._llama = _load_bindings()
-        _load_errors.clear()
-        parameters = self._llama.llama_model_default_params()
-        parameters.n_gpu_layers = 0
-        handle = self._llama.llama_model_load_from_file(str(path).encode(), parameters)
-        if not handle:
-            raise LoadFailure(" ".join(_load_errors) or "llama.cpp could not load it")
+        self._llama = load_bindings()
+        handle = load_model(path)
         self.handle = handle
         self._vocabulary = self._llama.llama_model_get_vocab(handle)
         self.begin = int(self._llama.llama_vocab_bos(self._vocabulary))
@@ -64,9 +41,7 @@ class Model:
         return tuple(name.decode("utf-8", "replace") for name in names if name)
 
     def metadata(self, key: str) -> str | None:
-        buffer = ctypes.create_string_buffer(4096)
-        length = self._llama.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
-        return None if length < 0 else buffer.value.decode("utf-8", "replace")
+        return llamacpp.metadata(self.handle, key)
 
     def tokenize(self, text: str) -> list[int]:
         """Tokens of `text` without the ones that begin and end a sequence; `[SEP]` in it is text like any other."""
@@ -88,7 +63,7 @@ class Context:
     """Room to run sequences of up to `capacity` tokens, one at a time, on one core. For one thread at a time."""
 
     def __init__(self, model: Model, capacity: int, pooling: Pooling = Pooling.RANK) -> None:
-        self._llama = _load_bindings()
+        self._llama = load_bindings()
         self.capacity = capacity
         self._outputs = model.width if pooling is Pooling.MEAN else len(model.labels)
         self._abort_flag = ctypes.create_string_buffer(2)
@@ -106,7 +81,7 @@ class Context:
         parameters.pooling_type = int(pooling)
         parameters.flash_attn_type = self._llama.LLAMA_FLASH_ATTN_TYPE_ENABLED
         parameters.no_perf = True
-        parameters.abort_callback = _nonzero_at(self._llama)
+        parameters.abort_callback = nonzero_at(self._llama)
         parameters.abort_callback_data = ctypes.cast(self._abort_flag, ctypes.c_void_p)
         return parameters
 
@@ -116,7 +91,7 @@ class Context:
             raise EncodeFailure(f"{len(tokens)} tokens in a context of {self.capacity}")
         array = (self._llama.llama_token * len(tokens))(*tokens)
         status = self._llama.llama_encode(self._handle, self._llama.llama_batch_get_one(array, len(tokens)))
-        if status == _ABORTED:
+        if status == ABORTED:
             raise Aborted
         if status != 0:
             raise EncodeFailure(f"llama_encode returned {status}")
@@ -136,61 +111,3 @@ class Context:
         if self._handle is not None:
             self._llama.llama_free(self._handle)
             self._handle = None
-
-
-def _nonzero_at(llama: ModuleType) -> Any:  # a ctypes function pointer
-    """A C function that says whether the byte it is given the address of is not zero: `strlen`, on a two-byte buffer.
-
-    llama.cpp asks it before every node of the graph, some 200 times an encode. A Python function in its place would
-    have to take the GIL each time, and a busy event loop gives it up only every 5 ms.
-    """
-    return ctypes.cast(ctypes.CDLL(None).strlen, llama.ggml_abort_callback)
-
-
-_load_errors: deque[str] = deque(maxlen=4)
-_loading = Lock()
-_loaded: ModuleType | None = None
-_log_callback: object = None  # kept, or ctypes would free what llama.cpp still calls
-
-
-def _load_bindings() -> ModuleType:
-    global _loaded
-    with _loading:
-        if _loaded is None:
-            _loaded = _import_bindings()
-            _silence(_loaded)
-            _loaded.llama_backend_init()
-        return _loaded
-
-
-def _import_bindings() -> ModuleType:
-    """`llama_cpp.llama_cpp` without what its package's `__init__` imports beside it (numpy, jinja2; 400 ms, 20 MB).
-
-    While the submodule is imported an empty package stands in for the real one, and is taken away again, so that a
-    later `import llama_cpp` works as ever and shares this submodule.
-    """
-    name = "llama_cpp"
-    if name in sys.modules:
-        return importlib.import_module("llama_cpp.llama_cpp")
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.submodule_search_locations is None:
-        raise LoadFailure("the package llama-cpp-python is not installed")
-    stand_in = ModuleType(name)
-    stand_in.__path__ = list(spec.submodule_search_locations)
-    sys.modules[name] = stand_in
-    try:
-        return importlib.import_module("llama_cpp.llama_cpp")
-    finally:
-        del sys.modules[name]
-
-
-def _silence(llama: ModuleType) -> None:
-    """Nothing of llama.cpp's chatter reaches stderr; its errors are kept for the message of a failed load."""
-    global _log_callback
-
-    def keep_errors(level: int, text: bytes, _: object) -> None:
-        if level == _LOG_ERROR:
-            _load_errors.append(text.decode("utf-8", "replace").strip())
-
-    _log_callback = llama.llama_log_callback(keep_errors)
-    llama.llama_log_set(_log_callback, None)

@@ -10,6 +10,7 @@ from guardproxy.classifier.serialise import VERSION
 from guardproxy.errors import ConfigurationError, Fault
 
 SHIPPED: Final = Path(__file__).parent / "models" / "tool-call-minilm.gguf"
+FIRST_STAGE: Final = Path(__file__).parent / "models" / "first-stage.json"
 _MAGIC: Final = b"GGUF"
 
 

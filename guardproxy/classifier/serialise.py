@@ -115,24 +115,36 @@ def _arguments(raw: str) -> tuple[str, bool]:
 
 
 def _tree_words(tree: Json) -> Iterator[str]:
-    """Every key and every scalar of a tree, once each, in document order. Lazy, and not recursive."""
-    stack: list[Iterator[tuple[str | None, Json]]] = [iter([(None, tree)])]
+    """Every key and every scalar of a tree, once each, in document order."""
+    for key, scalar in fields(tree):
+        if key:
+            yield f"{key}:"
+        if scalar is not None:
+            yield scalar
+
+
+def fields(tree: Json) -> Iterator[tuple[str, str | None]]:
+    """Every key with its scalar as text (None before a container; no key within a list), in document order.
+
+    Lazy, and not recursive.
+    """
+    stack: list[Iterator[tuple[str, Json]]] = [iter([("", tree)])]
     while stack:
-        key, node = next(stack[-1], (None, _END))
+        key, node = next(stack[-1], ("", _END))
         if node is _END:
             stack.pop()
             continue
-        if key is not None:
-            yield f"{key}:"
         match node:
             case dict():
+                yield key, None
                 stack.append(iter(node.items()))
             case list():
-                stack.append((None, child) for child in node)
+                yield key, None
+                stack.append(("", child) for child in node)
             case str():
-                yield node
+                yield key, node
             case _:
-                yield json.dumps(node)
+                yield key, json.dumps(node)
 
 
 _END: Final[Json] = []  # its identity, not its value, says that a container is at its end

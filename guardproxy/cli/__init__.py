@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from guardproxy import __version__
-from guardproxy.cli import check, demo, explain, schema, serve
+from guardproxy.cli import check, demo, evaluate, explain, schema, serve
 
 app = typer.Typer(
     name="guardproxy",
@@ -37,5 +37,6 @@ def _main(
 app.command(epilog=serve.EXAMPLES, context_settings={"allow_extra_args": True})(serve.serve)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=demo.EXAMPLES)(demo.demo)
+app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=explain.EXAMPLES)(explain.explain)
 app.command(epilog=schema.EXAMPLES)(schema.schema)

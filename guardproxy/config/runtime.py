@@ -135,7 +135,7 @@ def build(
     policy = attempts.make(lambda: _policy(settings, test_packs))
     engine = attempts.make(lambda: _engine(settings.guards.classifier, previous))
     artifact = attempts.make(lambda: _artifact(settings))
-    upstreams = attempts.make(lambda: {each.name: _upstream(each, settings, previous) for each in settings.upstreams})
+    upstreams = attempts.make(lambda: _upstreams(settings, foundation.metrics, previous))
     attempts.make(lambda: _check_tls(settings))
     if attempts.faults or policy is None or upstreams is None:
         if engine is not None and (previous is None or previous.engine is not engine):
@@ -214,37 +214,64 @@ def _same_engine(settings: ClassifierSettings, previous: Build) -> bool:
     return previous.engine is not None and find_model(settings.model).revision == previous.engine.revision
 
 
-def _upstream(settings: UpstreamSettings, whole: Settings, previous: Build | None) -> Upstream:
-    if previous is not None and _same_upstream(settings, whole, previous):
-        return previous.upstreams[settings.name]
+def _upstreams(settings: Settings, metrics: Metrics, previous: Build | None) -> dict[str, Upstream]:
+    """Those that are as they were go on: they have connections, and know what their servers speak."""
+    upstreams: dict[str, Upstream] = {}
+    for each in settings.upstreams:
+        if previous is not None and _same_upstream(each, settings, previous):
+            upstreams[each.name] = previous.upstreams[each.name]
+        else:
+            upstreams[each.name] = _bridged(_upstream(each, settings), each, settings, metrics)
+    return upstreams
+
+
+def _upstream(settings: UpstreamSettings, whole: Settings) -> Upstream:
     match settings.kind:
         case UpstreamKind.EMBEDDED:
             from guardproxy.upstream.embedded import EmbeddedUpstream
 
-            return _bridged(EmbeddedUpstream(settings.name), _CHAT_ONLY)
+            return EmbeddedUpstream(settings.name)
         case UpstreamKind.OPENAI:
-            return _bridged(_http_upstream(settings, whole), frozenset(settings.serves))
+            return _http_upstream(settings, whole)
         case UpstreamKind.LITELLM:
-            return _bridged(_litellm_upstream(settings, whole), _CHAT_ONLY)
+            return _litellm_upstream(settings, whole)
         case _:
             assert_never(settings.kind)
 
 
-_CHAT_ONLY = frozenset({Api.CHAT_COMPLETIONS})
-
-
-def _bridged(upstream: Upstream, serves: frozenset[Api]) -> Upstream:
+def _bridged(upstream: Upstream, settings: UpstreamSettings, whole: Settings, metrics: Metrics) -> Upstream:
     """The upstream with translations for what it does not speak itself."""
-    if serves == frozenset(Api):
+    serves = settings.serves if settings.kind is UpstreamKind.OPENAI else (Api.CHAT_COMPLETIONS,)
+    if serves is not None and set(serves) == set(Api):
         return upstream
-    from guardproxy.upstream.bridge import BridgedUpstream
+    from guardproxy.prefix.capability import Capability
+    from guardproxy.upstream.bridge import BridgedUpstream, DiscoveringUpstream
 
-    return BridgedUpstream(upstream, frozenset(api.value for api in serves))
+    capability = Capability(settings.prefill.value, settings.server.value)
+    event_bytes, answer_bytes = whole.limits.held_bytes, whole.limits.response_bytes
+    if serves is None:
+        return DiscoveringUpstream(
+            upstream,
+            capability=capability,
+            max_event_bytes=event_bytes,
+            max_answer_bytes=answer_bytes,
+            on_missing=metrics.api_missing,
+        )
+    return BridgedUpstream(
+        upstream,
+        frozenset(api.value for api in serves),
+        capability=capability,
+        max_event_bytes=event_bytes,
+        max_answer_bytes=answer_bytes,
+    )
 
 
 def _same_upstream(settings: UpstreamSettings, whole: Settings, previous: Build) -> bool:
-    same_limit = whole.limits.response_bytes == previous.settings.limits.response_bytes
-    return same_limit and settings in previous.settings.upstreams
+    """Its limits among what has to be the same: they are the whole proxy's."""
+    new, old = whole.limits, previous.settings.limits
+    same_sizes = (new.held_bytes, new.response_bytes) == (old.held_bytes, old.response_bytes)
+    same_limits = same_sizes and new.concurrent_requests == old.concurrent_requests
+    return same_limits and settings in previous.settings.upstreams
 
 
 def _http_upstream(settings: UpstreamSettings, whole: Settings) -> Upstream:

@@ -188,11 +188,11 @@ class Upstream(Section):
     models: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
         ("*",), min_length=1, description="Model names served here, as globs. The first upstream that matches is taken."
     )
-    serves: tuple[Api, ...] = Field(
-        tuple(Api),
-        min_length=1,
+    serves: Annotated[tuple[Api, ...], Field(min_length=1)] | None = Field(
+        None,
         description="The APIs that an openai server speaks itself. Responses and Messages that it does not are "
-        "translated to chat completions. The other kinds speak chat completions only.",
+        "translated to chat completions. null: the first request in an API shows whether the server speaks it. "
+        "The other kinds speak chat completions only.",
     )
     remembers: bool = Field(
         True,
@@ -263,7 +263,11 @@ class HiddenContent(StrEnum):
 
 
 class RequestPolicy(Section):
-    allow_fields: tuple[str, ...] = Field((), description="Request fields, of any type, that pass though unknown here.")
+    allow_fields: tuple[str, ...] = Field(
+        (),
+        description="Request fields, of any type, that pass though unknown here; "
+        "input.TYPE is an input item of that type in the Responses API.",
+    )
     allow_provider_tools: tuple[str, ...] = Field(
         (), description="Types of tools that the provider runs itself, unseen by the guards, and that may be declared."
     )

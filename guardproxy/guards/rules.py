@@ -36,7 +36,7 @@ class RulesGuard:
             scene = Scene(context.request, turn, context.tainted, self._stop())
             return {call.key: self._in_mode(evaluate(self.policy, call, scene)) for call in calls}
 
-        if sum(len(call.arguments) for call in calls) <= INLINE:
+        if sum(len(call.arguments) for call in calls) <= INLINE and not self._must_read_much(context):
             return judge()
         return await asyncio.to_thread(judge)
 
@@ -46,6 +46,11 @@ class RulesGuard:
             return self._in_mode(evaluate_result(self.policy, result, scene))
 
         return judge() if len(result.text) <= INLINE else await asyncio.to_thread(judge)
+
+    def _must_read_much(self, context: Context) -> bool:
+        """Whether a rule asks where values came from, and the conversation is long."""
+        texts = (len(message.text) for message in context.request.messages)
+        return self.policy.asks_for_provenance and sum(texts) > 8 * INLINE
 
     def _in_mode(self, findings: tuple[Finding, ...]) -> Sequence[Finding]:
         if self.mode is Mode.ENFORCE:

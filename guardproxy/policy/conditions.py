@@ -27,8 +27,8 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "turn": frozenset("calls text".split()),
     "history": frozenset("calls results tainted".split()),
     "request": frozenset("model surface stream user".split()),
+    "provenance": frozenset({"args"}),
 }
-_RESERVED = "provenance"
 _MACRO = re.compile(r"\.(all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _STRING = re.compile(r"""[rR]?("{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')""")
 _FUNCTIONS = frozenset(
@@ -48,6 +48,7 @@ class Condition:
     program: "cel.Program"
     lists: frozenset[str]
     asks_for_target: bool
+    asks_for_provenance: bool = False
 
     def holds(self, context: "cel.Context") -> bool:
         """Raises ConditionError: a missing field, a wrong type, a result that is no boolean."""
@@ -90,16 +91,15 @@ def compile_condition(source: str) -> Condition:
         raise ValueError("; ".join(faults))
     bare = _STRING.sub('""', source)
     lists = frozenset(re.findall(r"\.(strings|commands|calls|results)\b", bare))
-    return Condition(program, lists, re.search(r"\bcall\s*\.\s*target\b", bare) is not None)
+    asks_for_target = re.search(r"\bcall\s*\.\s*target\b", bare) is not None
+    return Condition(program, lists, asks_for_target, "provenance" in program.variables())
 
 
 def _faults(program: "cel.Program", source: str) -> Iterator[str]:
     bare = _STRING.sub('""', source)
     bound = {m[2] for m in _MACRO.finditer(bare)}
     for name in program.variables():
-        if name == _RESERVED:
-            yield "provenance is reserved and not available yet"
-        elif name not in FIELDS and name not in bound:
+        if name not in FIELDS and name not in bound:
             yield f"unknown name {name!r}; there are {', '.join(FIELDS)}"
     if shadowed := bound & FIELDS.keys():
         yield f"{', '.join(sorted(shadowed))} cannot be used as a loop variable"

@@ -9,10 +9,12 @@ from guardproxy import strict_json
 from guardproxy.decision import Finding, OnError, Verdict
 from guardproxy.model import CallKind, ToolCall, ToolResult
 from guardproxy.policy.compile import CompiledRule
-from guardproxy.policy.conditions import CelValue, ConditionError, make_context
+from guardproxy.policy.conditions import CelValue, Condition, ConditionError, make_context
 from guardproxy.policy.policy import Policy
 from guardproxy.policy.scene import Scene
+from guardproxy.policy.unicode import encodable
 from guardproxy.policy.view import CallView, call_views
+from guardproxy.provenance import Origin, Provenance, trace_arguments
 from guardproxy.strict_json import Json
 
 if TYPE_CHECKING:
@@ -59,6 +61,15 @@ class _Judged:
 
     @cached_property
     def _context(self) -> "cel.Context":
+        return make_context(self._variables)
+
+    @cached_property
+    def _traced_context(self) -> "cel.Context":
+        """As `_context`, with `provenance`, which costs more than all the rest."""
+        return make_context({**self._variables, "provenance": {"args": self._origins()}})
+
+    @cached_property
+    def _variables(self) -> dict[str, CelValue]:
         scene, view = self.view.scene, self.view
         spec = scene.spec(view.name)
         tool: CelValue = {
@@ -66,7 +77,18 @@ class _Judged:
             "name": view.name,
             "description": spec.description if spec else "",
         }
-        return make_context({"call": view.cel(), "tool": tool, **scene.variables()})
+        return {"call": view.cel(), "tool": tool, **scene.variables()}
+
+    @cached_property
+    def _provenance(self) -> Provenance:
+        return trace_arguments(self.view.name, self.view.arguments, self.view.scene.conversation)
+
+    def _origins(self) -> dict[str, CelValue]:
+        """The origin of every argument. One that holds nothing to trace, such as a boolean, is the model's."""
+        tree = self.view.arguments
+        names = list(tree) if isinstance(tree, dict) else []
+        found = {**dict.fromkeys(names, Origin.MODEL), **self._provenance.by_argument}
+        return {encodable(name): origin.value for name, origin in found.items()}
 
     @cached_property
     def _capped(self) -> frozenset[str]:
@@ -87,13 +109,16 @@ class _Judged:
             return False
         if rule.text is not None and not any(rule.text.match(t, view) for a in view.strings for t in a.texts):
             return False
-        return rule.condition is None or self._holds(rule)
+        return rule.condition is None or self._holds(rule.condition)
 
-    def _holds(self, rule: CompiledRule) -> bool:
-        assert rule.condition is not None
-        if rule.condition.lists and rule.condition.lists & self._capped:
+    def _holds(self, condition: Condition) -> bool:
+        if condition.lists and condition.lists & self._capped:
             raise ConditionError("a list is too long to be judged")
-        return rule.condition.holds(self._context)
+        if not condition.asks_for_provenance:
+            return condition.holds(self._context)
+        if self._provenance.truncated:
+            raise ConditionError("the arguments are too long to be traced")
+        return condition.holds(self._traced_context)
 
     def _finding(self, rule: CompiledRule) -> Finding:
         if rule.verdict is not Verdict.REWRITE:

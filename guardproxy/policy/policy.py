@@ -53,6 +53,11 @@ class Policy:
         return self._asks_for_target or self.rules_for(tool) != self.rules_for("")
 
     @property
+    def asks_for_provenance(self) -> bool:
+        """Whether a rule has to know where a call's values came from, which takes the whole conversation."""
+        return any(r.condition is not None and r.condition.asks_for_provenance for r in self.rules)
+
+    @property
     def _asks_for_target(self) -> bool:
         return any(r.condition is not None and r.condition.asks_for_target and r.tools.everything for r in self.rules)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from guardproxy.model import Request, ToolCall, ToolSpec, Turn
 from guardproxy.policy.conditions import MAX_LIST, CelValue
 from guardproxy.policy.shell import Stop, never
+from guardproxy.provenance import Conversation
 
 _MAX_TEXT = 16_384
 
@@ -19,11 +20,19 @@ class Scene:
     stop: Stop = never
     _shared: dict[str, CelValue] | None = field(default=None, repr=False)
     _specs: dict[str, ToolSpec] | None = field(default=None, repr=False)
+    _conversation: Conversation | None = field(default=None, repr=False)
 
     def spec(self, name: str) -> ToolSpec | None:
         if self._specs is None:
             self._specs = {tool.name: tool for tool in self.request.tools}
         return self._specs.get(name)
+
+    @property
+    def conversation(self) -> Conversation:
+        """The request's texts by origin."""
+        if self._conversation is None:
+            self._conversation = Conversation.of(self.request)
+        return self._conversation
 
     def variables(self) -> dict[str, CelValue]:
         """The variables of conditions that do not depend on the call."""

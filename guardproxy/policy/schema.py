@@ -121,7 +121,7 @@ class RuleModel(_Strict):
 class CallModel(_Strict):
     tool: Text
     arguments: JsonValue = Field(default_factory=dict)  # a string is the raw argument text
-    kind: Literal["function", "custom", "function_call", "builtin", "text", "opaque"] = "function"
+    kind: Literal["function", "custom", "function_call", "builtin", "approval", "text", "opaque"] = "function"
 
 
 class HistoryModel(_Strict):
@@ -155,6 +155,7 @@ class CaseModel(_Strict):
     request: RequestModel = RequestModel()
     history: tuple[HistoryModel, ...] = ()
     text: str = ""  # what the model said beside the call
+    task: str = ""  # what the user asked for
     expect: Literal["allow", "block", "reask", "rewrite", "flag", "monitor"]
     rule: Slug | None = None
     rewritten: JsonValue = None

@@ -72,7 +72,7 @@ def _digest(text: str) -> str:
 
 
 def _request(case: CaseModel) -> tuple[Request, frozenset[str]]:
-    messages: list[Message] = []
+    messages: list[Message] = [Message("user", case.task)] if case.task else []
     for place, past in enumerate(case.history):
         call = ToolCall(CallKey(0, 0), CallKind.FUNCTION, f"past_{place}", past.tool, _text(past))
         result = ToolResult(call.id, past.tool, past.result, _digest(past.result))

@@ -55,6 +55,18 @@ def positions(capability: Capability, model: str) -> tuple[Position, ...]:
             return tuple(dict.fromkeys((Position(chosen), Position.INSTRUCTION)))
 
 
+def continues(capability: Capability, model: str) -> Position:
+    """How a message of the assistant that a client ends its request with is gone on with: as it is, where no mark is
+    known. Thinking models are no exception here: their client has asked for it."""
+    match capability.prefill:
+        case "auto":
+            return _known(capability.server, model)[0]
+        case "off":
+            return Position.TRAILING_ASSISTANT
+        case chosen:
+            return Position(chosen)
+
+
 def thinks(model: str) -> bool:
     """Whether a model of this name thinks before it answers unless told otherwise."""
     return _THINKS.search(model) is not None

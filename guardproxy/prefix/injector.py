@@ -36,6 +36,11 @@ class Reason(StrEnum):
     NO_ARTIFACT = "no_artifact"
     ASSISTANT_LAST = "assistant_last"  # the client prefills the turn itself
     CALL_IN_PROGRESS = "call_in_progress"
+    NO_POSITION = "no_position"  # what the request asks for leaves none that is possible
+    REFUSED = "refused"  # the server takes it at no position that is possible
+    TOKENS = "tokens"  # the prompt is no text
+    SUFFIX = "suffix"  # asks for the middle of a text, which is no turn
+    ECHO = "echo"  # the prompt comes back in the answer, and the prefix with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,11 @@ class Inject:
 @dataclass(frozen=True, slots=True)
 class Skip:
     reason: Reason
+
+    @property
+    def label(self) -> str:
+        """As it is counted."""
+        return self.outcome if self.reason is Reason.OFF else f"{self.outcome}_{self.reason}"
 
     @property
     def outcome(self) -> Outcome:
@@ -90,11 +100,14 @@ class Prefixer:
         last = request.messages[-1] if request.messages else None
         if last is not None and last.role == "assistant":
             return Skip(Reason.CALL_IN_PROGRESS if last.calls else Reason.ASSISTANT_LAST)
+        if request.unprefixed:
+            return Skip(Reason(request.unprefixed))
         if artifact.position is Use.INSTRUCTION or _wants_an_instruction(request):
-            return self._inject(artifact, Position.INSTRUCTION)
+            instructs = Position.INSTRUCTION in possible
+            return self._inject(artifact, Position.INSTRUCTION) if instructs else Skip(Reason.NO_POSITION)
         refused = self._refused.get((upstream, request.model)) or frozenset()
         left = [position for position in possible if position not in refused]
-        return self._inject(artifact, left[0] if left else possible[-1], fell_back=bool(refused & set(possible)))
+        return self._inject(artifact, left[0], fell_back=len(left) < len(possible)) if left else Skip(Reason.REFUSED)
 
     def refused(self, upstream: str, model: str, position: Position, error: UpstreamRefusal) -> bool:
         """Whether to send the request again, at the next position: the refusal is about the prefix. Remembers it."""

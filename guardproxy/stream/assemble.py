@@ -1,7 +1,8 @@
 """From deltas to calls. Where two clients could put the same deltas together in two ways, the stream is refused.
 
 Some clients concatenate every string of a delta, some let the first value win, some the last. So a call's name may
-come once, its id must not change, and nothing of a call may follow its choice's finish.
+come once, its id must not change, and nothing of a call may follow its choice's finish. Of a call that nobody
+knows how to read in pieces, one piece alone may bring arguments.
 
 Some clients know a call by its index, some by its place in a list. So the calls of a choice must begin in the order
 of their indexes, without gaps, and one event may bring but one piece of each.
@@ -109,6 +110,8 @@ class Assembler:
             if parts.name:
                 raise UpstreamProtocolError("the upstream sent the name of a tool call twice")
             parts.name = delta.name
+        if parts.kind is CallKind.OPAQUE and delta.arguments and any(parts.arguments):
+            raise UpstreamProtocolError("the upstream sent a tool call of an unknown type in several pieces")
         parts.arguments.append(delta.arguments)
 
     def _add_finish(self, delta: FinishDelta) -> None:

@@ -1,14 +1,12 @@
 """A frame: one decoded piece of an answer. A streamed answer has one for each event, a whole answer has just one."""
 
-import re
 from typing import NamedTuple
 
 from guardproxy.errors import UpstreamProtocolError
-from guardproxy.stream.sse import SseEvent, encode_event
+from guardproxy.stream.sse import EVENT_NAME, SseEvent, encode_event
 from guardproxy.strict_json import JsonObject, MalformedJson, decode_object, encode
 
 _DONE_MARK = b"[DONE]"
-_EVENT_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")  # some clients break lines at more characters than the standard
 
 
 class Frame(NamedTuple):
@@ -25,7 +23,7 @@ def frame_of_event(event: SseEvent) -> Frame:
     """Raises UpstreamProtocolError unless the data is the end mark or a strict JSON object with a plain event name."""
     if event.data.strip() == _DONE_MARK:
         return DONE
-    if event.name is not None and not _EVENT_NAME.fullmatch(event.name):
+    if event.name is not None and not EVENT_NAME.fullmatch(event.name):
         raise UpstreamProtocolError("the upstream sent an event with an odd name")
     return Frame(_decode(event.data), event.name)
 
@@ -36,10 +34,14 @@ def frame_of_body(body: bytes) -> Frame:
 
 
 def encode_frame(frame: Frame) -> bytes:
-    """The frame as an event."""
+    """The frame as an event. Raises UpstreamProtocolError for an odd name: some are taken from an event's data."""
     if frame.tree is None:
         return encode_event(None, _DONE_MARK)
-    return encode_event(frame.event, encode(frame.tree))
+    data = encode(frame.tree)
+    try:
+        return encode_event(frame.event, data)
+    except ValueError:
+        raise UpstreamProtocolError("the upstream sent an event of an odd type") from None
 
 
 def _decode(data: bytes) -> JsonObject:

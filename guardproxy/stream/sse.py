@@ -5,6 +5,7 @@ nothing that a model client uses, and could carry what the gate holds.
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -77,18 +78,29 @@ class SseParser:
 _UNICODE_BREAKS = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 
 
-def encode_event(name: str | None, data: bytes) -> bytes:
-    """One event. `data` is compact JSON or the end mark, so it holds no line break of the standard.
+EVENT_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+"""Nothing in it ends a line, whatever a client takes for a line's end: some know more of them than the standard."""
 
-    Those of Unicode are escaped: a client that splits lines as Unicode does would read the text after one as a line,
-    and so as an event, of its own.
+
+def encode_event(name: str | None, data: bytes) -> bytes:
+    """One event. Raises ValueError for an odd name, which could begin an event of its own.
+
+    `data` is compact JSON or the end mark, so it holds no line break of the standard. Those of Unicode are escaped: a
+    client that splits lines as Unicode does would read the text after one as a line, and so as an event, of its own.
     """
     if not data.isascii():
         for mark, escaped in _UNICODE_BREAKS.items():
             data = data.replace(mark, escaped)
     if name is None:
         return b"data: " + data + b"\n\n"
-    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+    return _head(name) + data + b"\n\n"
+
+
+@lru_cache(maxsize=256)
+def _head(name: str) -> bytes:
+    if not EVENT_NAME.fullmatch(name):
+        raise ValueError("the name of an event is no plain word")
+    return b"event: " + name.encode() + b"\ndata: "
 
 
 KEEP_ALIVE = b": guardproxy is reviewing\n\n"

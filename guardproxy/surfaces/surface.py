@@ -82,8 +82,9 @@ class Writer(Protocol):
         """What the last attempt held and did not send is discarded; what it sent stays part of the answer."""
         ...
 
-    def write(self, frame: Frame) -> Frame | None:
-        """The frame as the client gets it; None where it would say again what has been said."""
+    def write(self, frame: Frame) -> Sequence[Frame]:
+        """What the client gets for a frame: nothing where it would say again what has been said, and before it the end
+        of what an earlier attempt left open."""
         ...
 
 
@@ -109,8 +110,9 @@ class Surface(Protocol):
         """The request with a learned prefix in it, at one of `positions`."""
         ...
 
-    def with_feedback(self, request: Request, turn: Turn, feedback: Mapping[CallKey, str]) -> Request:
-        """The request that asks again: `turn` as an assistant message, and a synthetic result for every call of it."""
+    def with_feedback(self, request: Request, turn: Turn, feedback: Mapping[CallKey, str], reader: Reader) -> Request:
+        """The request that asks again: `turn` as an assistant message, and a synthetic result for every call of it.
+        `reader` has read the turn."""
         ...
 
     def without_results(self, request: Request, digests: frozenset[str], notice: str) -> Request:
@@ -122,8 +124,14 @@ class Surface(Protocol):
         the upstream's id and answers the past's blocked calls, or, if `whole`, holds the whole conversation."""
         ...
 
+    def with_references(self, request: Request, known: Mapping[str, JsonObject]) -> Request:
+        """The request with these items in the places where it names them. The others stay named, for the upstream to
+        find, and count as not inspected. Raises MalformedRequest where that is refused."""
+        ...
+
     def past(self, request: Request, reader: Reader, writer: Writer, permit: Permit, refusal: Refusal) -> Past | None:
-        """What to remember of a complete answer; None where nothing is stored. `reader` is the last attempt's."""
+        """What to remember of a complete answer; None where nothing is stored. `reader` is the last attempt's, and
+        `writer` has written all that leaves."""
         ...
 
     def reader(self, request: Request) -> Reader: ...

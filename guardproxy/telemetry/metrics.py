@@ -157,6 +157,9 @@ class Metrics:
         self._inflight = self._gauge("inflight_requests", "Requests under way.")
         self._queue_depth = self._gauge("guard_queue_depth", "Classifier inputs that wait for a worker.")
         self._breaker_open = self._gauge("breaker_open", "1 while the classifier's breaker is open.")
+        self._apis_missing = self._counter(
+            "apis_missing", "APIs that an upstream was found not to speak, translated since.", "upstream", "surface"
+        )
         self._audit_dropped = self._counter("audit_dropped", "Audit records that could not be written.")
         self._reload_ok = self._gauge(
             "config_last_reload_successful", "1 if the last load of the configuration succeeded."
@@ -208,6 +211,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """A request was refused: its route, host, origin, key, body… `record` counts those that are exchanges."""
         self._refused[(self._reason(reason),)].inc()
+
+    def api_missing(self, upstream: str, api: str) -> None:
+        """An upstream turned out not to speak an API, which is translated for it from now on."""
+        self._apis_missing[self._upstream_label(upstream), self._surface(api)].inc()
 
     def audit_dropped(self, count: int) -> None:
         self._audit_dropped[()].inc(count)

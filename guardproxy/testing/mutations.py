@@ -55,6 +55,17 @@ def mutate(frames: Sequence[Frame], source: random.Random) -> list[Frame]:
     return changed
 
 
+def one_text_apart(frame: Frame, other: Frame) -> bool:
+    """Whether nothing is different but one string, which the first has in place of the other's value or in addition."""
+    here, there = ({path: repr(_at(f.tree, path)) for path in _leaves(f.tree)} for f in (frame, other))
+    apart = [path for path in here.keys() | there.keys() if here.get(path) != there.get(path)]
+    return frame.event == other.event and len(apart) == 1 and apart[0] in here and _is_text(frame, apart[0])
+
+
+def _is_text(frame: Frame, path: Path) -> bool:
+    return isinstance(_at(frame.tree, path), str)
+
+
 def _leaves(tree: object, path: Path = ()) -> Iterator[Path]:
     match tree:
         case dict() if tree:

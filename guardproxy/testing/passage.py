@@ -30,7 +30,7 @@ class Passage:
 
 
 def read_request(wire: Wire, tree: Tree) -> Request:
-    return wire.surface.parse(tree, RequestRules())
+    return wire.surface.parse(tree, wire.settings.get("request_rules", RequestRules()))
 
 
 def pass_through(
@@ -45,7 +45,7 @@ def pass_through(
     writer.begin_attempt()
 
     def send(leaving: Sequence[Frame]) -> None:
-        passage.left += [written for frame in leaving if (written := writer.write(frame)) is not None]
+        passage.left += [written for frame in leaving for written in writer.write(frame)]
 
     try:
         for frame in frames:

@@ -14,7 +14,7 @@ from guardproxy.decision import Allow, Decision, Finding, Mode, OnError, Permit,
 from guardproxy.errors import UpstreamError
 from guardproxy.guards.guard import Context
 from guardproxy.model import CallKey, CallKind, ToolCall, ToolResult, Turn
-from guardproxy.stream.frame import Frame
+from guardproxy.stream.frame import Frame, encode_frame
 from guardproxy.testing.fakes import Play, finding
 from guardproxy.testing.proxy import OnPart, ProxyUnderTest, Received, proxy
 from guardproxy.testing.script import Call, Part, ReadCall, Shape, Tree, Wire, decode_frames, encode_frames
@@ -296,12 +296,14 @@ def asked_for(call: Call) -> str:
     return next(verdict for verdict in VERDICTS if call.id.startswith(f"id_{verdict}_"))
 
 
-def assert_nothing_leaks(trial: Trial, calls: Sequence[Call]) -> None:
-    """Nothing of any call left before the verdict, and nothing of a refused one ever; the refusal names the tool."""
+def assert_nothing_leaks(trial: Trial, calls: Sequence[Call], texts: Sequence[Frame] = ()) -> None:
+    """Nothing of any call left before the verdict, and nothing of a refused one ever; the refusal names the tool.
+
+    `texts` are frames of no call that say a mark all the same. They may leave."""
     marks = {call.id.removeprefix("id_"): call for call in calls}
     for before in trial.judge.before:
-        assert not any(mark.encode() in before for mark in marks), "something left before its verdict"
-    seen = trial.received.seen
+        assert not any(mark.encode() in _without(before, texts) for mark in marks), "something left before its verdict"
+    seen = _without(trial.received.seen, texts)
     for mark, call in marks.items():
         if trial.complete and leaves(trial.wire, call, calls):
             if asked_for(call) == "rewrite":
@@ -309,6 +311,12 @@ def assert_nothing_leaks(trial: Trial, calls: Sequence[Call]) -> None:
                 assert f"noise {mark}".encode() not in seen, f"the noise beside {call.shape} left"
             continue
         assert mark.encode() not in seen.replace(f"call to `{mark}`".encode(), b""), f"a mark of {call.shape} left"
+
+
+def _without(seen: bytes, frames: Sequence[Frame]) -> bytes:
+    for frame in frames:
+        seen = seen.replace(encode_frame(frame), b"")
+    return seen
 
 
 def assert_read_as_judged(trial: Trial) -> None:

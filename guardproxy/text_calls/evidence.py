@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from guardproxy.model import Message, Request
-from guardproxy.text_calls.marks import ACTION, CODE_TAGS, MARKER, fences
+from guardproxy.text_calls.marks import ACTION, CODE_TAGS, KNOWN_ELEMENTS, MARKER, element, fences
 from guardproxy.text_calls.watch import Format
 
 _INSTRUCTING = frozenset({"system", "developer", "user"})
@@ -29,12 +29,20 @@ _JSON_ARGUMENTS = re.compile(
 )
 _JSON_SPEAKS_OF = re.compile(r"\b(?:tools?|functions?|actions?)\b", re.IGNORECASE)
 _PYTHONIC = re.compile(r"\[\s*[A-Za-z_]\w*\([^()\n]{0,200}=[^()\n]{0,200}\)")
+_XML = re.compile(
+    rf"XML[- ]style tags|<tool_name>\s*<parameter|<(?:{'|'.join(sorted(KNOWN_ELEMENTS))})>\s*<", re.IGNORECASE
+)
+_EXAMPLE = re.compile(r"<([A-Za-z_][\w.-]{0,63})>\s{0,64}<([A-Za-z_][\w.-]{0,63})>[^<>]{0,400}</\2>")
+_PLACEHOLDERS = frozenset({"tool_name", "actual_tool_name", "tools", "tool", "invoke", "function_calls", "tool_call"})
+_MAX_ELEMENTS = 256
 _OBSERVED = re.compile(
     r"\s*(?:\[?Observations?\b|<tool_response|Tool (?:result|response|output)s?\b|Function (?:result|response)"
-    r"|exitcode:|Execution logs:|Code output:|TOOL[ _]RESULT)",
+    r"|exitcode:|Execution logs:|Code output:|TOOL[ _]RESULT"
+    r"|\[\w{1,64}[^\[\]\n]{0,400}\] Result:)",
     re.IGNORECASE,
 )
 _CLOSING_TAG = re.compile(r"\s*</([A-Za-z][\w.-]{0,40})>?\s*")
+_ELEMENT = element(KNOWN_ELEMENTS, None)
 _CALL_TAGS = frozenset({"tool_call", "tool_calls", "function_call", "function_calls", "tool_response", "function"})
 
 
@@ -53,6 +61,16 @@ def code_tags(request: Request) -> frozenset[str]:
     """The tags around programs that the stop sequences close, beside the usual ones."""
     tags = {tag[1].casefold() for stop in request.stop if (tag := _CLOSING_TAG.fullmatch(stop))}
     return frozenset(tags - CODE_TAGS - _CALL_TAGS)
+
+
+def elements(request: Request) -> frozenset[str]:
+    """The tags that are calls by themselves: those of known agents, and those that the instructions show with a
+    parameter in them."""
+    shown: set[str] = set()
+    for message in request.messages:
+        if message.role in ("system", "developer") and _XML.search(message.text):
+            shown |= {example[1] for example in _EXAMPLE.finditer(message.text)} - _PLACEHOLDERS
+    return KNOWN_ELEMENTS | frozenset(sorted(shown)[:_MAX_ELEMENTS])
 
 
 def _by_stops(stops: Iterable[str]) -> Iterator[Format]:
@@ -74,6 +92,8 @@ def _by_instruction(text: str, *, first: bool) -> set[Format]:
         found |= {Format.REACT, Format.JSON}
     if _MARKERS.search(text):
         found |= {Format.MARKERS, Format.JSON}
+    if _XML.search(text):
+        found.add(Format.XML)
     if first and _CODE.search(text) and _RUNS.search(text):
         found.add(Format.CODE)
     if _JSON_NAME.search(text) and _JSON_ARGUMENTS.search(text) and _JSON_SPEAKS_OF.search(text):
@@ -92,6 +112,8 @@ def _by_answer(message: Message) -> set[Format]:
         found |= {Format.REACT, Format.JSON}
     if MARKER.search(message.text):
         found |= {Format.MARKERS, Format.JSON}
+    if _ELEMENT.search(message.text):
+        found.add(Format.XML)
     if any(True for _ in fences(message.text)) or "<code>" in message.text:
         found.add(Format.CODE)
     return found or {Format.JSON, Format.PYTHONIC, Format.MARKERS}

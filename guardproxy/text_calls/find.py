@@ -7,6 +7,7 @@ from typing import NamedTuple
 from guardproxy.errors import UpstreamProtocolError
 from guardproxy.text_calls.brackets import Brackets, Region
 from guardproxy.text_calls.code import programs
+from guardproxy.text_calls.elements import element_calls
 from guardproxy.text_calls.markers import marked_calls
 from guardproxy.text_calls.objects import Spelled, calls_in_region
 from guardproxy.text_calls.pythonic import calls_in_list
@@ -39,6 +40,8 @@ def _all_calls(text: str, watch: Watch) -> Iterator[Found]:
         for start, end, calls in marked_calls(text, watch):
             covered.append((start, end))
             yield from (Found(start, call) for call in calls)
+    if Format.XML in watch.formats and (watch.elements or watch.tools):
+        yield from (Found(start, call) for start, call in element_calls(text, watch))
     if Format.REACT in watch.formats:
         yield from (Found(start, call) for start, call in actions(text, watch))
     if Format.CODE in watch.formats:

@@ -128,8 +128,8 @@ def _tagged(head: str, segment: str) -> list[Spelled]:
             return [Spelled(name[1], arguments_text(read_value(body, at)[0]))]
         except (UnreadableValue, RecursionError):
             return [Spelled(name[1], body)]
-    parameters = [(match[1].strip(), _value(match[2])) for match in _PARAMETER.finditer(body)]
-    return [Spelled(name[1], _unique(parameters, segment))]
+    parameters = [(match[1].strip(), value_of(match[2])) for match in _PARAMETER.finditer(body)]
+    return [Spelled(name[1], unique(parameters, segment))]
 
 
 def _harmony(head: str, segment: str) -> list[Spelled]:
@@ -141,14 +141,14 @@ def _xml_tool(head: str, segment: str) -> list[Spelled]:
     match = _XML_TOOL.match(segment) if re.fullmatch(r"<\s*tool\s*>", head) else None
     if match is None:
         return []
-    return [Spelled(match[1].strip(), arguments_text(_value(match[2]) if match[2] is not None else None))]
+    return [Spelled(match[1].strip(), arguments_text(value_of(match[2]) if match[2] is not None else None))]
 
 
 def _glm(head: str, segment: str) -> list[Spelled]:
     name = _GLM_NAME.match(segment) if "tool" in head and head.endswith("call") else None
     if name is None or (not (pairs := _PAIR.findall(segment)) and "</tool_call>" not in segment):
         return []
-    return [Spelled(name[1], _unique([(key.strip(), _value(value)) for key, value in pairs], segment))]
+    return [Spelled(name[1], unique([(key.strip(), value_of(value)) for key, value in pairs], segment))]
 
 
 def _before_object(head: str, segment: str) -> list[Spelled]:
@@ -214,13 +214,13 @@ def _object_text(segment: str, at: int) -> str:
         return segment[at:]
 
 
-def _unique(pairs: list[tuple[str, Json]], raw: str) -> str:
+def unique(pairs: list[tuple[str, Json]], raw: str) -> str:
     """The parameters as an object; the raw text where one is given twice."""
     arguments = dict(pairs)
     return dumps(arguments) if len(arguments) == len(pairs) else raw
 
 
-def _value(text: str) -> Json:
+def value_of(text: str) -> Json:
     """A parameter's value: JSON where it is an object, a list, a number or a word of JSON, else the text."""
     text = text.removeprefix("\n").removesuffix("\n")
     try:

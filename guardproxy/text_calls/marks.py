@@ -122,6 +122,54 @@ def code_tag_open(tags: frozenset[str]) -> re.Pattern[str]:
     return re.compile(rf"<\s{{0,8}}(?:[\w.-]{{0,{longest}}}|(?:{names})[\s/][^<>]{{0,200}})\Z", re.IGNORECASE)
 
 
+# --- elements --------------------------------------------------------------------------------------------------
+
+KNOWN_ELEMENTS = frozenset(
+    "execute_command write_to_file replace_in_file read_file edit_file fast_edit_file delete_file apply_diff "
+    "insert_content search_and_replace search_files list_files list_code_definition_names codebase_search "
+    "browser_action web_fetch use_mcp_tool access_mcp_resource load_mcp_documentation fetch_instructions "
+    "ask_followup_question attempt_completion plan_mode_respond new_task switch_mode update_todo_list "
+    "run_slash_command generate_image new_rule condense".split()
+)
+"""The tools of agents that read elements."""
+
+_HTML = frozenset(
+    "a article aside audio b blockquote body button canvas code data details dialog div dl em fieldset figure footer "
+    "form g head header html i iframe label li link main map menu nav object ol p picture pre script section select "
+    "span strong style summary svg table tbody td template tfoot th thead time title tr ul video".split()
+)
+
+
+def _names(names: frozenset[str]) -> str:
+    return "|".join(map(re.escape, sorted(names))) or r"(?!)"
+
+
+def _elements(elements: frozenset[str], tools: frozenset[str] | None) -> tuple[str, str, int]:
+    """Patterns for both kinds of names, and the length of the longest."""
+    declared = frozenset(name for name in tools or () if name.casefold() not in _HTML and not name.isspace() and name)
+    return _names(elements), _names(declared), max(map(len, elements | declared), default=0)
+
+
+def element(elements: frozenset[str], tools: frozenset[str] | None) -> re.Pattern[str]:
+    """The opening tags of elements that are calls; a declared tool's is one where a parameter follows."""
+    known, declared, _ = _elements(elements, tools)
+    return re.compile(
+        rf"""<\s{{0,8}}(?:(?P<element>{known})(?=[\s>/])[^<>]{{0,200}}>
+        |(?P<declared>{declared})(?=[\s>])[^<>]{{0,200}}>(?=\s{{0,512}}<\s{{0,8}}[A-Za-z_]))""",
+        re.IGNORECASE | re.VERBOSE,
+    )
+
+
+def element_open(elements: frozenset[str], tools: frozenset[str] | None) -> re.Pattern[str]:
+    """The beginning of such a tag at the end of a text."""
+    known, declared, longest = _elements(elements, tools)
+    return re.compile(
+        rf"""<\s{{0,8}}(?:[\w.:-]{{0,{longest}}}|(?:{known}|{declared})[\s/][^<>]{{0,200}}
+        |(?:{declared})(?:\s[^<>]{{0,200}})?>\s{{0,512}}(?:<\s{{0,8}})?)\Z""",
+        re.IGNORECASE | re.VERBOSE,
+    )
+
+
 # --- a whole answer that is a program ---------------------------------------------------------------------------
 
 _KEYWORDS = (
@@ -169,6 +217,9 @@ class Marks:
             self._kinds.append(_Kind(re.compile(r"[<\[✿]"), MARKER, _MARKER_OPEN))
         if Format.CODE in watch.formats:
             self._kinds.append(_Kind(re.compile("<"), code_tag(watch.tags), code_tag_open(watch.tags)))
+        if Format.XML in watch.formats and (watch.elements or watch.tools):
+            names = watch.elements, watch.tools
+            self._kinds.append(_Kind(re.compile("<"), element(*names), element_open(*names)))
         if Format.REACT in watch.formats:
             self._kinds.append(_Kind(re.compile("[Aa]"), ACTION, _ACTION_OPEN))
 
@@ -200,7 +251,7 @@ class Marks:
 
 def first_characters(formats: frozenset[Format]) -> re.Pattern[str]:
     """What a piece of text must hold for a mark or a bracket to begin in it."""
-    tags = "<" * bool(formats & {Format.MARKERS, Format.CODE}) + "✿" * (Format.MARKERS in formats)
+    tags = "<" * bool(formats & {Format.MARKERS, Format.CODE, Format.XML}) + "✿" * (Format.MARKERS in formats)
     action = r"|A(?:c|\Z)|\b[Aa](?:[Cc]|\Z)" if Format.REACT in formats else ""
     return re.compile(rf"[`~{{\[{tags}]{action}")
 

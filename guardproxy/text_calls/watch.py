@@ -17,6 +17,7 @@ class Format(StrEnum):
     MARKERS = "markers"  # tags and special tokens of a model's own tool format
     JSON = "json"  # an object with a tool's name and arguments, bare or in a fence
     PYTHONIC = "pythonic"  # [f(a=1), g()]
+    XML = "xml"  # <f><a>1</a></f>
     REACT = "react"  # Action: f / Action Input: x
     CODE = "code"  # a fence or a tag around a program that the agent runs
     PROGRAM = "program"  # an answer that is a program as it stands
@@ -24,11 +25,13 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """`tools` None means that any name counts. `tags` are further tags around programs, without their brackets."""
+    """`tools` None means that any name counts. `tags` are further tags around programs, without their brackets;
+    `elements` are the tags that are calls by themselves, whether or not a tool of the name is declared."""
 
     formats: frozenset[Format]
     tools: frozenset[str] | None
     tags: frozenset[str] = frozenset()
+    elements: frozenset[str] = frozenset()
 
     def wants(self, name: str) -> str | None:
         """The tool that a client would take `name` for; None where it is no call of interest."""

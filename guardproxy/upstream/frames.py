@@ -10,7 +10,8 @@ from guardproxy.stream.sse import SseError, SseParser
 from guardproxy.upstream.upstream import Reply, Upstream, UpstreamRequest
 
 Take = Callable[[Frame], Awaitable[bool]]
-"""Takes a frame, and says whether it ends the answer by the rules of its API."""
+"""Takes a frame, and says whether it ends the answer by the rules of its API. Raises UpstreamProtocolError for one that
+comes after the end."""
 
 _END_GRACE_S = 1.0  # how long a connection may stay open after the end mark
 
@@ -53,20 +54,20 @@ async def _pump_events(reply: Reply, exchange: Exchange, parser: SseParser, take
                 break
             exchange.begin_wait()
         exchange.end_wait()
-        parser.close()
         if done:
-            await _require_end(chunks)
+            await _require_end(chunks, parser, take)
+        parser.close()
     except SseError as error:
         raise UpstreamProtocolError(f"the upstream's event stream is broken: {error}") from None
 
 
-async def _require_end(chunks: AsyncIterator[bytes]) -> None:
-    """Nothing may follow the end mark. A connection that merely stays open is not waited for."""
+async def _require_end(chunks: AsyncIterator[bytes], parser: SseParser, take: Take) -> None:
+    """What follows the end is `take`'s to refuse. A connection that merely stays open is not waited for."""
     try:
         async with asyncio.timeout(_END_GRACE_S):
             async for chunk in chunks:
-                if chunk.strip() not in (b"", b"data: [DONE]"):
-                    raise UpstreamProtocolError("the upstream went on after the end of its answer")
+                for event in parser.feed(chunk):
+                    await take(frame_of_event(event))
     except TimeoutError:
         pass
 

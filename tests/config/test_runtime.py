@@ -15,7 +15,7 @@ from guardproxy.decision import Mode, OnError
 from guardproxy.errors import ConfigurationError, ModelNotFound
 from guardproxy.runtime import Limits, ToolResults
 from guardproxy.surfaces.surface import OnBlock
-from guardproxy.upstream.openai_http import HttpUpstream
+from guardproxy.upstream.bridge import DiscoveringUpstream
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_upstreams_are_routed_in_the_order_in_which_they_are_written(folder, fou
     )
     built = build(settings, foundation)
     route = built.runtime.router.route
-    assert isinstance(route("qwen-toy"), HttpUpstream)
+    assert isinstance(route("qwen-toy"), DiscoveringUpstream)
     assert route("toy").name == "toy"
     with pytest.raises(ModelNotFound):
         route("gpt")
@@ -204,12 +204,18 @@ def test_a_rotated_key_makes_a_new_upstream(folder, foundation: Foundation) -> N
     assert new.upstreams["b"] is old.upstreams["b"]
 
 
+@pytest.mark.parametrize("limit", ["held_bytes", "response_bytes", "concurrent_requests"])
+def test_a_limit_that_upstreams_keep_makes_new_ones(limit: str, folder, foundation: Foundation) -> None:
+    old, new = rebuilt(folder, foundation, TWO, f"{TWO}limits: {{{limit}: 4096}}\n")
+    assert new.upstreams["a"] is not old.upstreams["a"]
+
+
 def test_only_what_was_not_taken_over_is_closed(folder, foundation: Foundation) -> None:
     async def closed_sessions() -> list[bool]:
         old, new = rebuilt(folder, foundation, TWO, TWO.replace("http://b/", "http://c/"))
         await old.start()
         await new.start()
-        sessions = [old.upstreams["a"]._session, old.upstreams["b"]._session]
+        sessions = [old.upstreams[name]._inner._session for name in "ab"]
         await old.close_unshared(new)
         closed = [session.closed for session in sessions]
         await new.close()

@@ -1,5 +1,5 @@
 """Plays unmodified clients against the proxy, each in an environment of its own. Without names it plays all of them and
-writes docs/clients.md."""
+writes docs/clients.md; with --write it replaces what that page says of those that it plays."""
 
 import argparse
 import sys
@@ -17,6 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.frameworks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BY_NAME))
     parser.add_argument("--wire", choices=WIRES, help="this wire alone")
+    parser.add_argument("--write", action="store_true", help="put the results into docs/clients.md")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(BY_NAME):
         parser.error(f"no such client: {', '.join(sorted(unknown))}")
@@ -26,6 +27,8 @@ def main() -> int:
         trials = [trial for client in chosen for trial in _trials(client, asked.wire, server, root)]
     if not asked.names and not asked.wire:
         PAGE.write_text(page(trials))
+    elif asked.write:
+        PAGE.write_text(page(trials, PAGE.read_text()))
     passed = sum(trial.passed for trial in trials)
     print(f"{passed} passed, {len(trials) - passed} failed")
     return 0 if passed == len(trials) else 1

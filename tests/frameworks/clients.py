@@ -31,7 +31,8 @@ class Client:
         lock = REQUIREMENTS / f"{self.environment}.txt"
         if lock.exists():
             pin = rf"^{re.escape(self.package)}(?:\[.*\])?==([^\s;]+)"
-            return re.findall(pin, lock.read_text(), re.MULTILINE)[0]
+            pinned: list[str] = re.findall(pin, lock.read_text(), re.MULTILINE)
+            return pinned[0]
         manifest = json.loads((REQUIREMENTS / self.environment / "package.json").read_text())
         version: str = manifest["dependencies"][self.package]
         return version
@@ -114,11 +115,4 @@ BY_NAME = {client.name: client for client in CLIENTS}
 FASTEST = ("openai", "anthropic", "vercel-ai")  # between them they speak every wire
 
 # Faults of the proxy that a client has shown and that are still there, by client and wire.
-KNOWN = {
-    (
-        "vercel-ai",
-        "responses",
-    ): "With the API's default of storing answers it refers to earlier items by id. The refusal "
-    "has an id that the server does not know, so the server refuses the message after a block. The harmful call does "
-    "not run.",
-}
+KNOWN: dict[tuple[str, str], str] = {}

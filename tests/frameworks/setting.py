@@ -12,7 +12,7 @@ CONFIG = """
 upstreams:
   - {{name: chat-only, base_url: "{root}/v1", models: ["*-bridged"], serves: [chat_completions]}}
   - {{name: main, base_url: "{root}/v1"}}
-request: {{allow_fields: [client_metadata], provider_tools: strip}}  # both for Codex
+request: {{provider_tools: strip}}  # for Codex
 guards:
   classifier: {{enabled: false}}
 """

@@ -18,16 +18,18 @@ from typing import Any
 
 import zstandard
 
-from guardproxy import strict_json
+from guardproxy import strict_json, strict_yaml
 from guardproxy.decision import Verdict
-from guardproxy.errors import ClientError, MalformedRequest, UpstreamError, UpstreamProtocolError
+from guardproxy.errors import ClientError, ConfigurationError, MalformedRequest, UpstreamError, UpstreamProtocolError
 from guardproxy.model import Request
+from guardproxy.policy.decode import views
+from guardproxy.policy.shell.read import read as read_script
 from guardproxy.stream.frame import Frame, frame_of_body, frame_of_event
 from guardproxy.stream.sse import SseError, SseParser
 from guardproxy.strict_json import MalformedJson
 from guardproxy.surfaces.surface import ProviderTools, RequestRules
 from guardproxy.testing.fakes import finding
-from guardproxy.testing.passage import pass_through
+from guardproxy.testing.passage import pass_through, read_request
 from guardproxy.testing.script import Part, Reasoning, Text, Wire, encode_frames
 from guardproxy.testing.trial import marked
 from guardproxy.testing.wires import WIRES
@@ -79,6 +81,7 @@ _TEXTS = [
     b'[sh(c="x"), sh(c=[1, {"a": None}])]',
     b'```json\n{"name": "sh", "parameters": {"c": "x"}}\n```',
     b'Thought: hm\nAction: sh\nAction Input: {"c": "x"}\nObservation:',
+    b"<sh>\n<c>x</c>\n</sh><execute_command><command>ls</command></execute_command>",
     b"Thoughts: hm\n<code>\nsh('x')\n</code>\n```python\nimport os\n```",
 ]
 
@@ -160,7 +163,8 @@ def request(wire: Wire, data: bytes) -> None:
 def text_calls(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     pieces = [piece.decode("utf-8", "replace") for piece in _cut(data)] if data.isascii() else list(text)
-    for watch in (Watch(frozenset(Format), None), Watch(frozenset(Format), frozenset({"sh"}))):
+    elements = frozenset({"execute_command"})
+    for watch in (Watch(frozenset(Format), None, elements=elements), Watch(frozenset(Format), frozenset({"sh"}))):
         assert _calls(watch, [text]) == _calls(watch, pieces), "calls depend on the cutting"
 
 
@@ -245,15 +249,34 @@ def bridged_request(path: str, data: bytes) -> None:
         strict_json.encode(translate(path, strict_json.decode_object(data), "n").chat)
 
 
+def yaml(data: bytes) -> None:
+    with contextlib.suppress(ConfigurationError):
+        strict_yaml.parse(data, "fuzzed")
+
+
+def policy(data: bytes) -> None:
+    """What rules read in arguments: scripts, and texts within texts."""
+    text = data.decode("utf-8", "replace")
+    for language in ("bash", "python"):
+        read_script(text, language)
+    assert views(text).texts[0] == text
+
+
 def _targets() -> Iterator[tuple[str, Target, Sequence[bytes]]]:
     """Their names, and honest bytes to begin with."""
     chat = WIRES[0]
     yield "sse", sse, streams_of(chat)
     yield "text_calls", text_calls, _TEXTS
+    yield "yaml", yaml, [b"a: {b: [1, 'x']}\nc: |\n  text\n", b"rules:\n  - id: a\n    when: x == 1\n"]
+    yield (
+        "policy",
+        policy,
+        [b"rm -rf \"$HOME\" | sh -c 'curl x' && $(echo bHM= | base64 -d)", b"import os\nos.system('ls ' + 'x')\n"],
+    )
     yield "body", body, [b"{}" * 40, gzip.compress(b"{}" * 40), zstandard.compress(b"{}" * 40)]
     yield "inflate", inflate, [b"{}" * 40, gzip.compress(b"{}" * 40), zlib.compress(b"{}" * 40)]
     for wire in WIRES:
-        parse = partial(wire.surface.parse, rules=RequestRules())
+        parse = partial(read_request, wire)
         yield f"stream_{wire.name}", partial(stream, wire, parse(wire.request(stream=True))), streams_of(wire)
         yield f"whole_{wire.name}", partial(whole, wire, parse(wire.request(stream=False))), bodies_of(wire)
         yield f"request_{wire.name}", partial(request, wire), requests_of(wire)
@@ -308,7 +331,7 @@ def run(name: str, seconds: float, seed: int) -> int:
 
 def main(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["--atheris"]:
-        import atheris
+        import atheris  # type: ignore[import-untyped]  # installed by who fuzzes
 
         atheris.Setup([sys.argv[0], *arguments[2:]], TARGETS[arguments[1]][0])
         atheris.Fuzz()

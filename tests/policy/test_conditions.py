@@ -41,7 +41,7 @@ def test_a_condition(source: str, expected: bool) -> None:
         ("call.name ==", "CEL: line 1"),
         ("cal.name == 'x'", "unknown name 'cal'"),
         ("call.nam == 'x'", "no field 'nam'"),
-        ("provenance.args.to == 'user'", "reserved"),
+        ("provenance.arguments.to == 'user'", "no field 'arguments'"),
         ("call.name.matches('x')", "regex"),
         ("shout(call.name)", "unknown function 'shout'"),
         ("regex(call.name, call.text)", "string literal"),

@@ -93,7 +93,7 @@ def test_a_pack_that_is_missing(name: str) -> None:
         ("{program: rm}", '{text: {regex: "("}}', 7, "rules[0].command", "unclosed"),
         ('tools: ["bash"]', 'tools: ["@shel"]', 6, "rules[0].tools", "no such tool group"),
         ("code: removed", "code: removed\n    when: cal.x", 9, "rules[0].when", "unknown name"),
-        ("code: removed", "code: removed\n    when: provenance.args.to == 'x'", 9, "rules[0].when", "reserved"),
+        ("code: removed", "code: removed\n    when: provenance.to == 'x'", 9, "rules[0].when", "no field"),
         ("code: removed", "code: Removed Things", 8, "rules[0].code", "pattern"),
         ("code: removed", "code: removed\n    verdict: maybe", 9, "rules[0].verdict", "one of"),
         ("code: removed", "code: removed\n    verdict: rewrite", 4, "rules[0]", "belong together"),

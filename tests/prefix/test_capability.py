@@ -1,7 +1,7 @@
 import pytest
 
 from guardproxy.model import Position
-from guardproxy.prefix.capability import Capability, positions, thinks
+from guardproxy.prefix.capability import Capability, continues, positions, thinks
 
 CONTINUE, FLAG, TRAILING, INSTRUCTION = (
     Position.CONTINUE_FINAL_MESSAGE,
@@ -89,3 +89,18 @@ def test_models_that_think(model):
 @pytest.mark.parametrize("model", ["gpt-4o", "gpt-4o-mini", "llama-3.1", "proto1", "qwen2.5", "mistral-large", "phi-4"])
 def test_models_that_do_not(model):
     assert not thinks(model)
+
+
+@pytest.mark.parametrize(
+    ("capability", "model", "position"),
+    [
+        (Capability(server="vllm"), "llama", Position.CONTINUE_FINAL_MESSAGE),
+        (Capability(server="vllm"), "deepseek-r1", Position.CONTINUE_FINAL_MESSAGE),
+        (Capability(server="mistral"), "mistral-large", Position.PREFIX_FLAG),
+        (Capability("prefix_flag", "vllm"), "llama", Position.PREFIX_FLAG),
+        (Capability("off", "vllm"), "llama", Position.TRAILING_ASSISTANT),
+        (Capability(), "llama", INSTRUCTION),
+    ],
+)
+def test_how_a_server_goes_on_with_what_a_client_began(capability, model, position):
+    assert continues(capability, model) is position

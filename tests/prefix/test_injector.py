@@ -125,6 +125,32 @@ def test_thinking_switched_off_does_not_stand_in_the_way(prefixer, tree):
     assert position_of(prefixer.plan(request(tree=tree), "main")) is Position.CONTINUE_FINAL_MESSAGE
 
 
+@pytest.mark.parametrize("why", ["tokens", "suffix", "echo"])
+def test_what_an_api_rules_out_is_skipped_by_that_name(prefixer, why):
+    plan = prefixer.plan(request(unprefixed=why), "main")
+    assert plan == Skip(Reason(why))
+    assert plan.label == f"skipped_{why}"
+    assert prefixer.plan(request(unprefixed=why), "off").label == "off"
+
+
+PREFILL_ONLY = {Position.CONTINUE_FINAL_MESSAGE, Position.PREFIX_FLAG}
+
+
+@pytest.mark.parametrize("fields", [{"forced_tool": True}, {"tree": {"reasoning_effort": "low"}}])
+def test_no_position_is_used_that_is_not_possible(prefixer, fields):
+    """Where instructions cannot be carried, what would have to be one is skipped."""
+    plan = prefixer.plan(request(**fields), "main", PREFILL_ONLY)
+    assert plan == Skip(Reason.NO_POSITION)
+    instruction = Prefixer([artifact(position="instruction")], upstreams={"main": Capability("auto", "vllm")})
+    assert instruction.plan(request(), "main", PREFILL_ONLY) == Skip(Reason.NO_POSITION)
+    assert position_of(prefixer.plan(request(), "main", PREFILL_ONLY)) is Position.CONTINUE_FINAL_MESSAGE
+
+
+def test_a_position_that_was_refused_is_not_tried_again_without_another(prefixer):
+    assert prefixer.refused("main", MODEL, Position.CONTINUE_FINAL_MESSAGE, PREFILL_REFUSED)
+    assert prefixer.plan(request(), "main", PREFILL_ONLY) == Skip(Reason.REFUSED)
+
+
 def test_off_and_no_artifact(prefixer):
     assert prefixer.plan(request(), "off") == Skip(Reason.OFF)
     assert Prefixer([]).plan(request(), "main") == Skip(Reason.OFF)

@@ -132,3 +132,29 @@ def test_there_is_a_largest_number_of_calls() -> None:
         assembler.feed([begin(index)])
     with pytest.raises(UpstreamProtocolError, match="more than"):
         assembler.feed([begin(MAX_CALLS)])
+
+
+WHOLE = '{"type":"future","command":"ls"}'
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [[piece(name="future", id="c", arguments=WHOLE, kind=OPAQUE)]],
+        [[begin(name="future", kind=OPAQUE)], [piece(arguments=WHOLE, kind=None)]],
+        [[begin(name="future", kind=OPAQUE)], [piece(kind=OPAQUE)], [piece(arguments=WHOLE, kind=OPAQUE)]],
+        [[piece(name="future", id="c", arguments=WHOLE, kind=OPAQUE)], [piece(kind=None)]],
+    ],
+    ids=["whole", "at the end", "after an empty piece", "before an empty piece"],
+)
+def test_a_call_of_an_unknown_type_has_its_arguments_in_one_piece(events: list[list[Delta]]) -> None:
+    (call,) = turn(*events, [END]).calls
+    assert (call.kind, call.arguments) == (OPAQUE, WHOLE)
+
+
+@pytest.mark.parametrize("kind", [OPAQUE, None])
+def test_a_call_of_an_unknown_type_in_two_pieces_has_no_single_reading(kind: CallKind | None) -> None:
+    """Nobody knows how its clients put it together: the first or the last may win."""
+    first = piece(name="future", id="c", arguments='{"command":"ls"}', kind=kind)
+    with pytest.raises(UpstreamProtocolError, match="in several pieces"):
+        turn([first], [piece(arguments='{"command":"rm"}', kind=OPAQUE)], [END])

@@ -167,6 +167,18 @@ def test_what_is_encoded_is_read_again(event: SseEvent) -> None:
     assert parse(encode_event(event.name, event.data)) == [event]
 
 
+ODD_NAMES = ["", "a b", "a\nb", "a\rdata: {}", "a\n\ndata: x", "a\u2028b", "a\x85b", "a\x00b", "a\n", "é", "a" * 65]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=map(ascii, ODD_NAMES))
+def test_an_odd_name_is_not_encoded(name: str) -> None:
+    """It could end its line, and begin an event that nobody has judged."""
+    with pytest.raises(ValueError, match="no plain word"):
+        encode_event(name, b"{}")
+    with pytest.raises(UpstreamProtocolError, match="odd type"):
+        encode_frame(Frame({"type": name}, name))
+
+
 @pytest.mark.parametrize("value", [b"[DONE]", b" [DONE]", b"[DONE] ", b"[DONE]\n"])
 def test_the_end_mark(value: bytes) -> None:
     assert frame_of_event(SseEvent(None, value)) == DONE

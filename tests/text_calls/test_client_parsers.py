@@ -135,10 +135,61 @@ def code_executor(text: str) -> Iterator[Name]:
         yield "python_interpreter" if code.strip() else None
 
 
+def glm(text: str) -> Iterator[Name]:
+    for body in re.findall(r"<tool_call>(.*?)</tool_call>", text, re.DOTALL):
+        match = re.fullmatch(r"([^\n{]*?)\n?((?:<arg_key>.*?</arg_value>\s*)+)", body.strip(), re.DOTALL)
+        yield match[1].strip() if match else None
+
+
+def kimi(text: str) -> Iterator[Name]:
+    pattern = r"<\|tool_call_begin\|>\s*([^<\n]+:\d+)\s*<\|tool_call_argument_begin\|>\s*(.*?)\s*<\|tool_call_end\|>"
+    for id, _ in re.findall(pattern, text, re.DOTALL):
+        yield id.rpartition(":")[0].removeprefix("functions.")
+
+
+def deepseek(text: str) -> Iterator[Name]:
+    old = r"<｜tool▁call▁begin｜>(.*?)<｜tool▁sep｜>(.*?)\n```json\n(.*?)\n```<｜tool▁call▁end｜>"
+    for _, name, _ in re.findall(old, text, re.DOTALL):
+        yield name
+    for name, arguments in re.findall(
+        r"<｜tool▁call▁begin｜>(.*?)<｜tool▁sep｜>(.*?)<｜tool▁call▁end｜>", text, re.DOTALL
+    ):
+        yield name if is_json(arguments) else None
+
+
+def invoke(text: str) -> Iterator[Name]:
+    for closed, rest in re.findall(r"<invoke name=(.*?)</invoke>|<invoke name=(.*)$", text, re.DOTALL):
+        name, tag, _ = (closed or rest).partition(">")
+        yield name.strip("\"'") if tag else None
+
+
+def behind_a_token(text: str) -> Iterator[Name]:
+    for token in ("<|tool_call|>", "<|action_start|><|plugin|>", "<|START_ACTION|>"):
+        for part in text.split(token)[1:]:
+            body = re.split(r"<\|(?:action_end|END_ACTION)\|>", part)[0]
+            yield json_name(body.strip(), "name", "tool_name")
+
+
+def harmony(text: str) -> Iterator[Name]:
+    pattern = r"<\|channel\|>commentary to=functions\.(\w+)[^<]*(?:<\|constrain\|>json)?<\|message\|>(.*?)<\|call\|>"
+    yield from (name for name, _ in re.findall(pattern, text, re.DOTALL))
+
+
+def qwen_agent(text: str) -> Iterator[Name]:
+    yield from (name.strip() for name, _ in re.findall(r"✿FUNCTION✿:(.*?)\n✿ARGS✿:(.*)", text, re.DOTALL))
+
+
+def langchain_xml(text: str) -> Iterator[Name]:
+    if "</tool>" in text:
+        tool, rest = text.split("</tool>", 1)
+        yield tool.split("<tool>")[1] if "<tool>" in tool and "<tool_input>" in rest else None
+
+
 PARSERS: list[tuple[Callable[[str], Iterator[Name]], bool]] = [
     (hermes, True), (qwen_coder, True), (mistral, True), (first_brace_to_last, True), (llama_json, True),
     (pythonic, True), (langchain_json, True), (structured_chat, True), (react, False), (llama_index, False),
-    (code_agent, False), (code_executor, False),
+    (code_agent, False), (code_executor, False), (glm, True), (kimi, True), (deepseek, True), (invoke, True),
+    (behind_a_token, True), (harmony, True), (qwen_agent, True), (langchain_xml, True),
 ]  # fmt: skip
 PIECES = [
     '{"name": "run_shell", "arguments": {"command": "ls"}}', '{"action": "run_shell", "action_input": "ls"}',
@@ -149,7 +200,20 @@ PIECES = [
     "Thought: x\n", "Observation: y\n", '{"q": "a"}', "{", "}", '"', "'", "{ it's ", '{"a": "', "\\", "Final Answer: ",
     '"name": "run_shell"', ", ", '"arguments": {}', "hello ", "print(1)\n", "a", "~~~", "\r\n", "(", ")", "[", "]", ":",
 ]  # fmt: skip
-TEXTS = st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
+TOKENS = [
+    "<tool_call>", "</tool_call>", "run_shell\n", "run_shell", "search", "<arg_key>c</arg_key>\n",
+    "<arg_value>ls</arg_value>", "<|tool_calls_section_begin|>", "<|tool_call_begin|>", "functions.run_shell:0",
+    "<|tool_call_argument_begin|>", "<|tool_call_end|>", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>",
+    "function", "<｜tool▁sep｜>", "\n```json\n", "\n```", "<｜tool▁call▁end｜>", '<invoke name="run_shell">',
+    "</invoke>", '<parameter name="c">ls</parameter>', "<|tool_call|>", "<|action_start|><|plugin|>", "<|action_end|>",
+    "<|START_ACTION|>", '[{"tool_name": "search", "parameters": {}}]', "<|channel|>commentary to=functions.search ",
+    "<|constrain|>json", "<|message|>", "<|call|>", "✿FUNCTION✿:", " search\n", "✿ARGS✿:", "<tool>search</tool>",
+    "<tool_input>", "</tool_input>", '{"name": "run_shell", "arguments": {"c": "ls"}}', '{"c": "ls"}', "\n", " ", "a",
+]  # fmt: skip
+TEXTS = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=9).map("".join),
+    st.lists(st.sampled_from(TOKENS), max_size=9).map("".join),
+)
 
 
 def held_from(scanner: TextCallScanner, pieces: list[str]) -> int | None:

@@ -6,10 +6,11 @@ import pytest
 
 from guardproxy.model import CallKind, Message, Request, ToolSpec
 from guardproxy.text_calls import Format, TextCallMode, Watch, text_action, watch_for
+from guardproxy.text_calls.marks import KNOWN_ELEMENTS
 
 AUTO, ALWAYS, NEVER = TextCallMode
-MARKERS, JSON, PYTHONIC, REACT, CODE, PROGRAM = Format
-NATIVE = frozenset({MARKERS, JSON, PYTHONIC})
+MARKERS, JSON, PYTHONIC, XML, REACT, CODE, PROGRAM = Format
+NATIVE = frozenset({MARKERS, JSON, PYTHONIC, XML})
 
 
 def request(*texts: str, roles: str = "", tools: tuple[str, ...] = (), stop: tuple[str, ...] = ()) -> Request:
@@ -43,6 +44,11 @@ PROMPTS: dict[str, tuple[str, set[Format]]] = {
         {MARKERS, JSON},
     ),
     "json": ('Answer with a JSON object {"action": TOOL, "action_input": INPUT}; the tools are search.', {JSON}),
+    "cline": (
+        "Tool uses are formatted using XML-style tags.\n<tool_name>\n<parameter1>x</parameter1>\n</tool_name>",
+        {XML},
+    ),
+    "roo": ("## read_file\nUsage:\n<read_file>\n<path>File path here</path>\n</read_file>", {XML}),
     "pythonic": ("Call functions in the format of [func_name1(params_name1=params_value1)]", {PYTHONIC, JSON}),
 }  # fmt: skip
 
@@ -77,6 +83,7 @@ def test_a_stop_sequence_is_evidence(stop: tuple[str, ...], formats: set[Format]
         ("```python\nx\n```", {CODE}),
         ('<tool_call>{"name": "f"}', {MARKERS, JSON}),
         ('{"name": "f", "arguments": {}}', {JSON, PYTHONIC}),
+        ("<read_file>\n<path>x</path>\n</read_file>", {XML}),
     ],
 )
 def test_an_observation_after_an_answer_is_evidence(said: str, formats: set[Format]) -> None:
@@ -98,7 +105,7 @@ def test_an_observation_after_an_answer_is_evidence(said: str, formats: set[Form
 def test_plain_requests_show_nothing(text: str) -> None:
     asked = request(text, stop=("\n\n",))
     assert watch_for(asked, AUTO, False) is None
-    assert watch_for(asked, AUTO, True) == Watch(frozenset({CODE, REACT}), None)
+    assert watch_for(asked, AUTO, True) == Watch(frozenset({CODE, REACT, XML}), None, elements=KNOWN_ELEMENTS)
 
 
 def test_declared_tools_are_the_names_that_count() -> None:
@@ -112,9 +119,23 @@ def test_code_is_not_held_where_tools_are_declared() -> None:
     assert watch == Watch(NATIVE | {REACT}, frozenset({"f"}))
 
 
+def test_elements_are_those_that_the_instructions_show_and_known_ones() -> None:
+    asked = request(
+        "Use XML-style tags: <deploy>\n<where>x</where>\n</deploy>", "<mine><a>x</a></mine>", roles="su", tools=("f",)
+    )
+    watch = watch_for(asked, AUTO, False)
+    assert watch == Watch(NATIVE, frozenset({"f"}), elements=KNOWN_ELEMENTS | {"deploy"})
+
+
+@pytest.mark.parametrize("said", ["[execute_command for 'ls'] Result:\nx", "[read_file] Result: x"])
+def test_a_result_that_cline_reports_is_evidence(said: str) -> None:
+    watch = watch_for(request("go", "<deploy><where>x</where></deploy>", said, roles="uau"), AUTO, False)
+    assert watch is not None
+
+
 def test_always_and_never() -> None:
     asked = request("go", tools=("search",))
-    assert watch_for(asked, ALWAYS, False) == Watch(frozenset(Format) - {PROGRAM}, None)
+    assert watch_for(asked, ALWAYS, False) == Watch(frozenset(Format) - {PROGRAM}, None, elements=KNOWN_ELEMENTS)
     assert watch_for(asked, NEVER, True) is None
 
 
@@ -125,6 +146,7 @@ def test_always_and_never() -> None:
         ("```sh\nls\n```", True),
         ("Action: f\nAction Input: x", True),
         ("<tool_call>x", True),
+        ("<read_file><path>x</path></read_file>", True),
         ("```json\n{}\n```", False),
         ("Action: f", False),
         ("Well.", False),

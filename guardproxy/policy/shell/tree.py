@@ -16,8 +16,7 @@ MAX_OPEN_BRACKETS = 100
 MAX_STARS = 300  # of one Python statement
 MAX_PIPES = 4_000  # of a shell script: the grammar's time grows with the square of a pipeline's length (.6 s for these)
 
-# A node of a tree that was read through a callback asks the callback for its text, a whole chunk each time.
-_CHUNK = 256
+_CHUNK = 256  # bytes that the parser is given at a time
 
 _STRING_OR_COMMENT = re.compile(
     rb"""#[^\n]*|(\"{3}|'{3})[\s\S]*?\1|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL
@@ -58,7 +57,10 @@ def parse(language: str, source: bytes, stop: Stop) -> tree_sitter.Node:
         tree = parser.parse(lambda at, _: source[at : at + _CHUNK], progress_callback=lambda _at, _error: stop())
     except ValueError:
         raise TooComplex from None
-    return tree.root_node
+    # Only a read through a callback can be stopped, but a node of such a tree asks the callback for its text, and the
+    # process dies where that raises (a RecursionError, say). From the bytes with the first tree it is the same tree
+    # again, at some 3 % of the cost, and its nodes hold their text.
+    return parser.parse(source, tree).root_node
 
 
 def _too_nested(source: bytes) -> bool:

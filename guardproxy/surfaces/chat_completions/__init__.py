@@ -33,7 +33,7 @@ class ChatCompletions:
     def with_injection(self, request: Request, injection: Injection) -> Request:
         return requests.with_injection(request, injection)
 
-    def with_feedback(self, request: Request, turn: Turn, feedback: Mapping[CallKey, str]) -> Request:
+    def with_feedback(self, request: Request, turn: Turn, feedback: Mapping[CallKey, str], reader: Reader) -> Request:
         return requests.with_feedback(request, turn, feedback)
 
     def without_results(self, request: Request, digests: frozenset[str], notice: str) -> Request:
@@ -41,6 +41,9 @@ class ChatCompletions:
 
     def with_past(self, request: Request, past: Past, *, whole: bool) -> Request:
         raise MalformedRequest("Chat completions do not go on from a stored answer.")
+
+    def with_references(self, request: Request, known: Mapping[str, JsonObject]) -> Request:
+        return request
 
     def past(self, request: Request, reader: Reader, writer: Writer, permit: Permit, refusal: Refusal) -> Past | None:
         return None
@@ -122,14 +125,14 @@ class _Writer:
     def begin_attempt(self) -> None:
         self._attempt += 1
 
-    def write(self, frame: Frame) -> Frame:
+    def write(self, frame: Frame) -> Sequence[Frame]:
         if self._head is None:
             self._head = frame.tree
         elif self._attempt > 1 and frame.tree is not None:
             head = {name: self._head[name] for name in _CONTINUED if name in self._head}
             choices: list[Json] = [_without_role(choice) for choice in _choices(frame)]
-            return frame._replace(tree={**frame.tree, **head, "choices": choices})
-        return frame
+            return (frame._replace(tree={**frame.tree, **head, "choices": choices}),)
+        return (frame,)
 
 
 def _choices(frame: Frame) -> list[Any]:

@@ -18,10 +18,11 @@ def parse(tree: JsonObject, rules: RequestRules) -> Request:
     """Raises MalformedRequest, naming the field. The prompts are messages of the user."""
     _check_fields(tree, rules)
     prompts = list(_prompts(tree.get("prompt")))
+    echoes = _bool(tree, "echo")
     return Request(
         surface="completions",
         model=_model(tree),
-        stream=_stream(tree),
+        stream=_bool(tree, "stream"),
         tree=tree,
         messages=tuple(Message("user", prompt or "") for prompt in prompts),
         tools=(),
@@ -29,6 +30,8 @@ def parse(tree: JsonObject, rules: RequestRules) -> Request:
         structured_output=any(tree.get(field) for field in _SHAPING_FIELDS),
         uninspected=tuple(sorted({*_uninspected(tree, prompts, rules)})),
         stop=_stop(tree),
+        echoes=echoes,
+        unprefixed="echo" if echoes else _unprefixed(tree, prompts),
     )
 
 
@@ -87,11 +90,18 @@ def _model(tree: Mapping[str, Any]) -> str:
     return model
 
 
-def _stream(tree: Mapping[str, Any]) -> bool:
-    stream = tree.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise _fault("stream", "true or false")
-    return bool(stream)
+def _unprefixed(tree: Mapping[str, Any], prompts: list[str | None]) -> str:
+    """Why there is no place for a learned prefix. A prompt of several is enough: none is answered otherwise."""
+    if None in prompts or any(tree.get(field) is not None for field in HIDDEN_FIELDS):
+        return "tokens"
+    return "suffix" if tree.get("suffix") else ""
+
+
+def _bool(tree: Mapping[str, Any], field: str) -> bool:
+    value = tree.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise _fault(field, "true or false")
+    return bool(value)
 
 
 def _choices(tree: Mapping[str, Any], prompts: int) -> int:
@@ -115,15 +125,9 @@ def _stop(tree: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def with_injection(request: Request, injection: Injection) -> Request:
-    """A prompt ends where the model's turn begins, so a prefix of that turn is the end of the prompt.
-
-    Prompts of token ids stay as they are, and so does a prompt with a suffix: what is asked for there is the middle of
-    a text, and no turn.
-    """
+    """A prompt ends where the model's turn begins, so a prefix of that turn is the end of the prompt."""
     if injection.position is Position.INSTRUCTION:
         return _with_prompts(request, lambda prompt: f"{injection.text}\n\n{prompt}")
-    if request.tree.get("suffix"):
-        return request
     return _with_prompts(request, lambda prompt: prompt + injection.text)
 
 

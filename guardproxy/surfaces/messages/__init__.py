@@ -34,10 +34,8 @@ class Messages:
     def with_injection(self, request: Request, injection: Injection) -> Request:
         return edit.with_injection(request, injection)
 
-    def with_feedback(
-        self, request: Request, turn: Turn, feedback: Mapping[CallKey, str], reader: Reader | None = None
-    ) -> Request:
-        """`reader` is that of the attempt; without it the thoughts of the model are not given back to it."""
+    def with_feedback(self, request: Request, turn: Turn, feedback: Mapping[CallKey, str], reader: Reader) -> Request:
+        """The thoughts of the model are given back to it."""
         said = reader.said if isinstance(reader, MessageReader | StreamReader) else ()
         return edit.with_feedback(request, turn, feedback, said)
 
@@ -46,6 +44,9 @@ class Messages:
 
     def with_past(self, request: Request, past: Past, *, whole: bool) -> Request:
         raise MalformedRequest("A message does not go on from a stored answer.")
+
+    def with_references(self, request: Request, known: Mapping[str, JsonObject]) -> Request:
+        return request
 
     def past(self, request: Request, reader: Reader, writer: Writer, permit: Permit, refusal: Refusal) -> Past | None:
         return None

@@ -1,6 +1,6 @@
 """One message out of the leaving events of one or more attempts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guardproxy.stream.frame import Frame
@@ -13,8 +13,8 @@ class MessageWriter:
     def begin_attempt(self) -> None:
         pass
 
-    def write(self, frame: Frame) -> Frame:
-        return frame
+    def write(self, frame: Frame) -> Sequence[Frame]:
+        return (frame,)
 
 
 class StreamWriter:
@@ -33,10 +33,10 @@ class StreamWriter:
     def begin_attempt(self) -> None:
         """Nothing yet: an attempt that the upstream refuses leaves the one before to be ended."""
 
-    def write(self, frame: Frame) -> Frame | None:
+    def write(self, frame: Frame) -> Sequence[Frame]:
         tree = frame.tree
         if tree is None:
-            return frame
+            return (frame,)
         match tree["type"]:
             case "message_start":
                 return self._message_start(frame, tree)
@@ -48,21 +48,19 @@ class StreamWriter:
             case _:
                 pass
         kind = str(tree["type"])
-        return frame if tree is frame.tree and frame.event == kind else Frame(tree, kind)
+        return (frame if tree is frame.tree and frame.event == kind else Frame(tree, kind),)
 
-    def _message_start(self, frame: Frame, tree: JsonObject) -> Frame | None:
-        """Of a later attempt it gives way to the end of a text that the one before left open."""
+    def _message_start(self, frame: Frame, tree: JsonObject) -> Sequence[Frame]:
+        """Of a later attempt it gives way to the ends of the blocks that the one before left open."""
         if not self._begun:
             self._begun = True
-            return frame if frame.event == "message_start" else Frame(tree, "message_start")
+            return (frame if frame.event == "message_start" else Frame(tree, "message_start"),)
         self._shift = self._next
         message = tree.get("message")
         usage = message.get("usage") if isinstance(message, dict) else None
         self._usage = usage if isinstance(usage, dict) else {}
         left_open, self._open = self._open, []
-        if not left_open:
-            return None
-        return Frame({"type": "content_block_stop", "index": left_open[-1]}, "content_block_stop")
+        return [Frame({"type": "content_block_stop", "index": place}, "content_block_stop") for place in left_open]
 
     def _block_event(self, tree: JsonObject) -> JsonObject:
         index = tree["index"]

@@ -38,7 +38,7 @@ class Responses:
     def with_injection(self, request: Request, injection: Injection) -> Request:
         return edit.with_injection(request, injection)
 
-    def with_feedback(self, request: Request, turn: Turn, feedback: Mapping[CallKey, str]) -> Request:
+    def with_feedback(self, request: Request, turn: Turn, feedback: Mapping[CallKey, str], reader: Reader) -> Request:
         return edit.with_feedback(request, turn, feedback)
 
     def without_results(self, request: Request, digests: frozenset[str], notice: str) -> Request:
@@ -47,8 +47,12 @@ class Responses:
     def with_past(self, request: Request, past: Past, *, whole: bool) -> Request:
         return edit.with_past(_ours(request), past, whole=whole)
 
+    def with_references(self, request: Request, known: Mapping[str, JsonObject]) -> Request:
+        return edit.with_references(_ours(request), known)
+
     def past(self, request: Request, reader: Reader, writer: Writer, permit: Permit, refusal: Refusal) -> Past | None:
-        return edit.past(_ours(request), cast(ResponsesReader, reader), cast(ResponsesWriter, writer).id, permit)
+        ours = cast(ResponsesReader, reader), cast(ResponsesWriter, writer)
+        return edit.past(_ours(request), *ours, permit, refusal)
 
     def reader(self, request: Request) -> Reader:
         return ResponsesReader(stream=request.stream, hosted_shell=_ours(request).hosted_shell)

@@ -84,6 +84,11 @@ class _Script:
     number: int | None
     told: set[int] = field(default_factory=set)
     refused: bool = False
+    steps: bool = field(init=False)  # items are told step by step, and not by their end alone
+
+    def __post_init__(self) -> None:
+        bare = (item for item in self.items if not item.added and item.announced and item.call is None)
+        self.steps = not any(id(item) in self.plan.places for item in bare)
 
     def numbered(self, tree: JsonObject) -> JsonObject:
         if self.number is None:
@@ -119,6 +124,13 @@ class _Script:
     def _tell(self, item: Item) -> Iterator[JsonObject]:
         """An item of which nothing has left, from its beginning to its end."""
         self.told.add(id(item))
+        yield from filter(self._leaves, self._events_of(item))
+
+    def _leaves(self, event: JsonObject) -> bool:
+        """Where the server never says that an item begins, a client may not find by its index one that does."""
+        return self.steps or event["type"] == "response.output_item.done"
+
+    def _events_of(self, item: Item) -> Iterator[JsonObject]:
         if item is self.plan.refused:
             yield from self._refuse()
         elif (at := self.plan.places.get(id(item))) is not None:
@@ -174,7 +186,7 @@ class _Script:
         elif step == "done":
             name = "refusal" if part.type == "refusal" else "text"
             yield base | {name: self.plan.texts[id(part)]} | _logprobs(part.type)
-        elif text := str(base["delta"])[: pieces.get(id(part), 0)]:
+        elif text := str(base.get("delta") or "")[: pieces.get(id(part), 0)]:
             yield base | {"delta": text} | _logprobs(part.type)
 
     def _part_begun(self, item: Item, place: int, type: str, text: str) -> Iterator[JsonObject]:
@@ -201,7 +213,7 @@ class _Script:
             if item.announced and not item.done and item.type == "message" and id(item) in self.plan.places:
                 yield from self._close(item)
         if self.plan.refusal_at is not None and not self.refused:
-            yield from self._refuse()
+            yield from filter(self._leaves, self._refuse())
         amended = _response(response, self.items, self.plan)
         filtered = amended.get("status") == "incomplete"
         yield {"type": "response.incomplete" if filtered else type, "response": amended}

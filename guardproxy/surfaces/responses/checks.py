@@ -14,6 +14,10 @@ def refused(param: str, why: str, code: str = "field_refused") -> MalformedReque
     return MalformedRequest(f"'{param}' is refused: {why}.", param=param[:64], code=code)
 
 
+def hidden_refusal(param: str) -> MalformedRequest:
+    return refused(param, "only the provider can read it, so that no guard sees it", "hidden_content_refused")
+
+
 def objects(value: object, at: str) -> list[dict[str, Any]]:
     """A list of objects; an absent one is empty."""
     if value is None:

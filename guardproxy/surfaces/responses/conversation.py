@@ -12,6 +12,8 @@ from guardproxy.surfaces.responses.checks import fault, refused, string
 from guardproxy.surfaces.responses.contract import CONTRACT, RESULTS
 from guardproxy.surfaces.responses.items import SHAPES, ItemFault, spoken
 
+REFERENCE = "item_reference"
+
 _PARTS = CONTRACT["content parts"]
 _KINDS = {"input_image": "image", "computer_screenshot": "image", "input_audio": "audio", "input_file": "file"}
 
@@ -32,7 +34,7 @@ def type_of(item: Mapping[str, Any]) -> str:
     """The API lets two types go unsaid."""
     type = item.get("type")
     if type is None:
-        return "message" if "role" in item else "item_reference"
+        return "message" if "role" in item else REFERENCE
     return type if isinstance(type, str) else ""
 
 

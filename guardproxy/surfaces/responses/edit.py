@@ -8,14 +8,19 @@ from guardproxy.decision import Permit
 from guardproxy.history import Past
 from guardproxy.model import CallKey, CallKind, Injection, Request, ToolCall, ToolSpec, Turn
 from guardproxy.strict_json import Json, JsonObject, MalformedJson, decode
-from guardproxy.surfaces.responses.conversation import Seen, messages, own_items, result_of
+from guardproxy.surfaces.responses.checks import hidden_refusal
+from guardproxy.surfaces.responses.conversation import REFERENCE, Seen, messages, own_items, result_of, type_of
 from guardproxy.surfaces.responses.items import BUILTIN_TYPES, SHAPES, answer, with_result
-from guardproxy.surfaces.responses.plan import written
+from guardproxy.surfaces.responses.plan import refusal_item, written
 from guardproxy.surfaces.responses.reader import ResponsesReader
 from guardproxy.surfaces.responses.request import ResponsesRequest, instructions, tools_of
+from guardproxy.surfaces.responses.seen import Item
 from guardproxy.surfaces.responses.tools import named
+from guardproxy.surfaces.responses.writer import ResponsesWriter
+from guardproxy.surfaces.surface import Refusal
 
 _REFUSED = "Not executed: this call was refused. Do not repeat it."
+_REFUSED_NOTE = "[guardproxy] A tool call of the last answer was refused and not executed. Do not repeat it."
 
 
 def with_injection(request: Request, injection: Injection) -> Request:
@@ -50,7 +55,7 @@ def _item_of(call: ToolCall, request: Request) -> JsonObject:
     if call.kind is CallKind.BUILTIN:
         return _builtin(call)
     space, name = _split(call, request)
-    if call.kind is CallKind.FUNCTION and space in named(request.tree.get("tools") or [], "mcp", "server_label"):
+    if call.kind is CallKind.APPROVAL:
         label: JsonObject = {"server_label": space, "name": name, "arguments": call.arguments}
         return {"type": "mcp_approval_request", "id": call.id, **label}
     type, field = ("custom_tool_call", "input") if call.kind is CallKind.CUSTOM else ("function_call", "arguments")
@@ -63,7 +68,8 @@ def _split(call: ToolCall, request: Request) -> tuple[str, str]:
     tools: Sequence[Any] = request.tree.get("tools") or []
     if call.name in named(tools, call.kind.value, "name"):
         return "", call.name
-    spaces = named(tools, "namespace", "name") | named(tools, "mcp", "server_label")
+    approval = call.kind is CallKind.APPROVAL
+    spaces = named(tools, "mcp", "server_label") if approval else named(tools, "namespace", "name")
     for space in sorted(spaces, key=len, reverse=True):
         if call.name.startswith(f"{space}."):
             return space, call.name[len(space) + 1 :]
@@ -106,6 +112,24 @@ def without_results(request: Request, digests: frozenset[str], notice: str) -> R
 # --- stored answers ----------------------------------------------------------------------------------------------
 
 
+def with_references(request: ResponsesRequest, known: Mapping[str, JsonObject]) -> ResponsesRequest:
+    """The request with the items that it names in their places, as its client saw them: so they are judged, and what
+    goes to the upstream is what was judged."""
+    own = tuple(known.get(str(item["id"]), item) if type_of(item) == REFERENCE else item for item in request.own)
+    seen = Seen()
+    found = tuple(messages(own, seen, None))
+    if request.refuses_hidden and seen.hidden:
+        raise hidden_refusal(next(iter(seen.hidden.values())))
+    return replace(
+        request,
+        tree={**request.tree, "input": list(own)},
+        messages=(*instructions(request.tree), *found),
+        tools=(*_new_tools(own, request.tools), *request.tools),
+        uninspected=tuple(sorted({*request.uninspected} - {REFERENCE} | seen.uninspected)),
+        own=own,
+    )
+
+
 def with_past(request: ResponsesRequest, past: Past, *, whole: bool) -> ResponsesRequest:
     """The request going on from a stored answer."""
     before = (*past.items, *past.pending)
@@ -130,8 +154,10 @@ def _tree_after(request: ResponsesRequest, past: Past) -> dict[str, Any]:
     tree = dict(request.tree)
     if request.continues:
         tree["previous_response_id"] = past.upstream_id
-    if past.pending:
-        tree["input"] = [*past.pending, *own_items(tree)]
+        if not past.upstream_id:
+            del tree["previous_response_id"]
+    if past.since or past.pending:
+        tree["input"] = [*past.since, *past.pending, *own_items(tree)]
     return tree
 
 
@@ -140,18 +166,53 @@ def _whole_tree(request: ResponsesRequest, before: tuple[JsonObject, ...]) -> di
     return {**tree, "input": [*before, *own_items(tree)]}
 
 
-def past(request: ResponsesRequest, reader: ResponsesReader, id: str, permit: Permit) -> Past | None:
-    """What to remember of a complete answer. `id` is what its client calls it; a conversation keeps its own."""
+def past(
+    request: ResponsesRequest, reader: ResponsesReader, writer: ResponsesWriter, permit: Permit, refusal: Refusal
+) -> Past | None:
+    """What to remember of a complete answer, under what its client calls it; a conversation keeps its own id."""
     upstream_id = reader.response_id
     if not request.stored or reader.response.get("store") is False or not upstream_id:
         return None
-    output = tuple(_as_input(item.tree) for item in reader.items if item.listed)
+    output, lost = _said(reader, permit, refusal)
+    pending = tuple(_pending(reader, permit))
+    since: tuple[JsonObject, ...] = ()
+    id = request.conversation or writer.id or upstream_id
+    if request.conversation:
+        upstream_id = request.conversation
+        pending = (*pending, *_note(lost))
+    elif lost:
+        upstream_id = str(request.tree.get("previous_response_id") or "")
+        since = (*own_items(request.tree), *output)
     return Past(
-        id=request.conversation or id or upstream_id,
-        upstream_id=request.conversation or upstream_id,
+        id=id,
+        upstream_id=upstream_id,
         items=(*request.before, *request.own, *output),
-        pending=tuple(_pending(reader, permit)),
+        pending=pending,
+        since=since,
+        shown=_shown(reader, writer, output, permit, refusal),
     )
+
+
+def _said(reader: ResponsesReader, permit: Permit, refusal: Refusal) -> tuple[tuple[JsonObject, ...], bool]:
+    """The answer's items as the model said them, and whether one is lost: a blocked call that nobody knows how
+    to answer. In its place is what its client saw. The reasoning that led to it cannot stand alone."""
+    said: list[JsonObject] = []
+    lost = False
+    for item in reader.items:
+        if not item.listed:
+            continue
+        if not _blocked(item, permit) or item.type in SHAPES:
+            said.append(_as_input(item.tree))
+            continue
+        while said and said[-1].get("type") == "reasoning":
+            said.pop()
+        said += [] if lost else [_as_input(refusal_item(permit, refusal))]
+        lost = True
+    return tuple(said), lost
+
+
+def _blocked(item: Item, permit: Permit) -> bool:
+    return item.call is not None and written(item, permit) is None
 
 
 def _as_input(item: JsonObject) -> JsonObject:
@@ -167,7 +228,34 @@ def _as_input(item: JsonObject) -> JsonObject:
 
 
 def _pending(reader: ResponsesReader, permit: Permit) -> Iterator[JsonObject]:
-    """An answer for every call that the client never sees. Those of unknown types cannot be answered."""
+    """An answer for every call that the client never sees and that can be answered."""
     for item in reader.items:
-        if item.call is not None and item.type in SHAPES and written(item, permit) is None:
+        if item.type in SHAPES and _blocked(item, permit):
             yield answer(item.tree, _REFUSED)
+
+
+def _note(lost: bool) -> Iterator[JsonObject]:
+    """A conversation of the provider's keeps a call that nobody can answer, so it is told in words."""
+    if lost:
+        yield {"type": "message", "role": "developer", "content": _REFUSED_NOTE}
+
+
+def _shown(
+    reader: ResponsesReader,
+    writer: ResponsesWriter,
+    said: tuple[JsonObject, ...],
+    permit: Permit,
+    refusal: Refusal,
+) -> dict[str, JsonObject]:
+    """The answer's items as the client saw them, by id. One that it was not shown is to it what it saw instead."""
+    shown: dict[str, JsonObject] = {}
+    refused = _as_input(refusal_item(permit, refusal))
+    for item in reader.items:
+        if item.listed and _blocked(item, permit):
+            shown[str(item.tree.get("id"))] = refused
+    alike = {str(item.get("id")): item for item in said}
+    for given in writer.items:
+        id, tree = str(given.get("id")), _as_input(given)
+        shown[id] = alike[id] if alike.get(id) == tree else tree  # one object, so that it is kept once
+    shown.pop(str(None), None)
+    return shown

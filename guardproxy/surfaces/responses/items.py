@@ -32,7 +32,6 @@ class Shape:
     tool: str = ""
     more: tuple[str, ...] = ()  # known fields beside `_COMMON`
     result: str = ""  # the type of the item that answers it
-    rewritable: bool = True  # else what the client gets of the arguments is for show: the provider has its own
 
 
 _COMMON = ("id", "type", "status", "call_id", "caller", "created_by")
@@ -52,11 +51,7 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "tool_search_call": Shape(CallKind.BUILTIN, ("arguments",), "tool_search", ("execution",), "tool_search_output"),
     "mcp_approval_request": Shape(
-        CallKind.FUNCTION,
-        ("arguments",),
-        more=("name", "server_label"),
-        result="mcp_approval_response",
-        rewritable=False,
+        CallKind.APPROVAL, ("arguments",), more=("name", "server_label"), result="mcp_approval_response"
     ),
 }
 
@@ -119,7 +114,7 @@ def with_arguments(item: Tree, arguments: str) -> JsonObject | None:
     """The call with other arguments; None where they cannot be those of such a call."""
     shape = SHAPES[item["type"]]
     written = known_fields(item)
-    if not shape.rewritable:
+    if shape.kind is CallKind.APPROVAL:
         return None
     if shape.kind is not CallKind.BUILTIN:
         return {**written, shape.arguments[0]: arguments}

@@ -65,7 +65,7 @@ class Plan:
             calls=calls,
             refused=refused,
             refusal_at=at,
-            refusal=_refusal_item(permit, refusal),
+            refusal=refusal_item(permit, refusal),
             texts=texts,
             pieces=pieces,
             shown_in_part=cut,
@@ -171,7 +171,8 @@ def _annotation(annotation: Mapping[str, Json]) -> JsonObject:
     return {n: v for n, v in annotation.items() if n in _ANNOTATION and not isinstance(v, (dict, list))}
 
 
-def _refusal_item(permit: Permit, refusal: Refusal) -> JsonObject:
+def refusal_item(permit: Permit, refusal: Refusal) -> JsonObject:
+    """The message in the place of blocked calls. Its id is the same however often it is made."""
     text = refusal.texts.get(0, _NOT_SAID)
     named = "\0".join(call.id for call in permit.turn.calls)
     id = f"msg_{blake2b(named.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"

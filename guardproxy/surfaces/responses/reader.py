@@ -19,7 +19,7 @@ from guardproxy.surfaces.responses import amend
 from guardproxy.surfaces.responses.contract import CONTRACT, LIFECYCLE, TERMINAL
 from guardproxy.surfaces.responses.items import SHAPES, ItemFault, Spoken, opaque, spoken, text_of
 from guardproxy.surfaces.responses.plan import Plan
-from guardproxy.surfaces.responses.register import Register, index_of, refuse_respelled
+from guardproxy.surfaces.responses.register import Register, index_of, refuse_hidden_call, refuse_respelled
 from guardproxy.surfaces.responses.seen import CallState, Item, Note, uninspected, whole_call
 from guardproxy.surfaces.surface import Refusal
 
@@ -72,6 +72,7 @@ class ResponsesReader:
     def _read_event(self, tree: JsonObject) -> Sequence[Delta]:
         type = text_of(tree, "type")
         refuse_respelled(tree)
+        refuse_hidden_call(tree)
         self._check_number(tree.get("sequence_number"))
         if type in TERMINAL:
             return self._end(_object(tree, "response"), _STATUSES[type])
@@ -134,15 +135,18 @@ class ResponsesReader:
         item = self._register.find_done(tree, given)
         if item is None:
             item, deltas = self._register.new(given, self._register.next_index(tree, given))
-            item.done = True
+            item.added, item.done = False, True
             if item.call is not None:
                 self._note = Note(item)
                 return whole_call(item, given)
             return [*deltas, *self._settle(item, given)]
         if item.done:
             raise ItemFault("an item was done twice")
-        item.done = True
-        return self._settle(item, given)
+        began_as, item.done = item.tree.get("id"), True
+        deltas = self._settle(item, given)
+        if item.call is not None and item.call.late and given.get("id") != began_as:
+            raise ItemFault("a tool call whose arguments came in one piece was done under another id")
+        return deltas
 
     def _settle(self, item: Item, given: JsonObject, *, terminal: bool = False) -> list[Delta]:
         """What a whole item brings. How much of that is text is told from how much there was before."""
@@ -309,6 +313,8 @@ def _left_open(item: Item) -> Sequence[Delta]:
     call = item.call
     if any(part.call is not None and not part.call.whole for part in item.parts):
         raise ItemFault("a part was begun and never completed")
+    if call is not None and call.late and not item.done:
+        raise ItemFault("a tool call whose arguments came in one piece was never done")
     if call is None or call.whole:
         return ()
     if call.pieced:

@@ -2,7 +2,7 @@
 
 from guardproxy.model import CallKind, Delta
 from guardproxy.strict_json import JsonObject
-from guardproxy.surfaces.responses.contract import CONTRACT
+from guardproxy.surfaces.responses.contract import CONTRACT, LIFECYCLE, TERMINAL
 from guardproxy.surfaces.responses.items import SHAPES, ItemFault, text_of
 from guardproxy.surfaces.responses.seen import Item, Parts, server_run, uninspected
 
@@ -83,7 +83,7 @@ class Register:
         if index is None:
             return None
         last = self._by_index.get(self._last_index)
-        after_text = last is not None and last.call is None and given.get("type") in SHAPES
+        after_text = last is not None and last.call is None and text_of(given, "type") in SHAPES
         if index_of(index) != self._last_index + 1 and not (index == self._last_index and after_text):
             raise ItemFault("an item was added at another index than the next")
         return index  # type: ignore[return-value]
@@ -120,3 +120,18 @@ def refuse_respelled(tree: JsonObject) -> None:
     for name in tree:
         if name not in _READ_FIELDS and name.casefold() in _READ_FIELDS:
             raise ItemFault("a known field has an unusual spelling")
+
+
+_ITEM_EVENTS = frozenset({"response.output_item.added", "response.output_item.done"})
+_RESPONSE_EVENTS = LIFECYCLE | TERMINAL
+
+
+def refuse_hidden_call(event: JsonObject) -> None:
+    """In an event of a known type, a call where none belongs: some clients look at the field before the type."""
+    type, item, response = event.get("type"), event.get("item"), event.get("response")
+    if type not in CONTRACT["events"]:
+        return  # all of it is judged
+    if item and type not in _ITEM_EVENTS:
+        raise ItemFault("an event that is about no item holds one")
+    if response and type not in _RESPONSE_EVENTS and (not isinstance(response, dict) or response.get("output")):
+        raise ItemFault("an event amid the answer holds the whole of it")

@@ -6,9 +6,9 @@ from typing import Any
 
 from guardproxy.model import Message, Request, ToolSpec
 from guardproxy.strict_json import JsonObject
-from guardproxy.surfaces.responses.checks import boolean, fault, optional_string, refused, string
+from guardproxy.surfaces.responses.checks import boolean, fault, hidden_refusal, optional_string, refused, string
 from guardproxy.surfaces.responses.contract import CONTRACT, SAMPLER_FIELDS
-from guardproxy.surfaces.responses.conversation import Seen, messages, own_items, type_of
+from guardproxy.surfaces.responses.conversation import REFERENCE, Seen, messages, own_items, type_of
 from guardproxy.surfaces.responses.tools import (
     ITEMS_WITH_TOOLS,
     Declared,
@@ -20,6 +20,7 @@ from guardproxy.surfaces.responses.tools import (
 from guardproxy.surfaces.surface import RequestRules
 
 _FIELDS = CONTRACT["request fields"]
+_MOST_REFERENCES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class ResponsesRequest(Request):
     before: tuple[JsonObject, ...] = ()
     own: tuple[JsonObject, ...] = ()
     hosted_shell: bool = False  # the provider may run a shell itself, because the operator allows it
+    refuses_hidden: bool = False  # and so what it names and is not known here
 
 
 def parse(tree: JsonObject, rules: RequestRules) -> ResponsesRequest:
@@ -44,9 +46,9 @@ def parse(tree: JsonObject, rules: RequestRules) -> ResponsesRequest:
     conversation = _conversation(tree)
     if conversation:
         seen.hide("conversation", "conversation")
-    if rules.refuse_hidden_content and seen.hidden:
-        at = next(iter(seen.hidden.values()))
-        raise refused(at, "only the provider can read it, so that no guard sees it", "hidden_content_refused")
+    hidden = [at for kind, at in seen.hidden.items() if kind != REFERENCE]
+    if rules.refuse_hidden_content and hidden:
+        raise hidden_refusal(hidden[0])
     return ResponsesRequest(
         surface="responses",
         model=model,
@@ -61,8 +63,10 @@ def parse(tree: JsonObject, rules: RequestRules) -> ResponsesRequest:
         stored=boolean(tree, "store", True),
         continues=optional_string(tree, "previous_response_id"),
         conversation=conversation,
+        references=_references(items),
         own=tuple(items),
         hosted_shell=tools.hosted_shell,
+        refuses_hidden=rules.refuse_hidden_content,
     )
 
 
@@ -89,6 +93,15 @@ def _conversation(tree: Mapping[str, Any]) -> str:
     if value is not None and (not isinstance(value, str) or not value):
         raise fault("conversation", "an id, or an object with one")
     return value or ""
+
+
+def _references(items: list[JsonObject]) -> tuple[str, ...]:
+    """The ids of items that are named and not given. Each costs a look-up."""
+    named = (string(item, "id", f"input[{i}].id") for i, item in enumerate(items) if type_of(item) == REFERENCE)
+    ids = tuple(dict.fromkeys(named))
+    if len(ids) > _MOST_REFERENCES:
+        raise fault("input", f"without more than {_MOST_REFERENCES} references")
+    return ids
 
 
 def _structured_output(tree: Mapping[str, Any]) -> bool:

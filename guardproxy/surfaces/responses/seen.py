@@ -21,6 +21,7 @@ TEXT_FIELDS = {"output_text": "text", "refusal": "refusal", "reasoning_text": "t
 """The field that holds the text of a part, by its type."""
 
 _SILENT = frozenset({"message", "reasoning"})
+_OF_CALLS = frozenset({"call_id", "tool_calls", "function_call"}.union(*(shape.arguments for shape in SHAPES.values())))
 
 
 @dataclass(slots=True)
@@ -33,17 +34,20 @@ class CallState:
     name: str = ""
     words: Words = field(default_factory=Words)  # of its arguments
     whole: bool = False  # its arguments were said in full
+    in_pieces: bool = False  # there was a piece of them, though it may be empty
+    late: bool = False  # they were not said before that: who goes by the pieces has none of them
     commands: dict[int, str] = field(default_factory=dict)  # of a shell call, as they were streamed
 
     @property
     def pieced(self) -> bool:
         """Whether its arguments are text, which may come in pieces."""
-        return self.kind in (CallKind.FUNCTION, CallKind.CUSTOM)
+        return self.kind in (CallKind.FUNCTION, CallKind.CUSTOM, CallKind.APPROVAL)
 
     def piece(self, arguments: str) -> CallDelta:
         if self.whole:
             raise ItemFault("part of a tool call came after its arguments were done")
         self.words.add(arguments)
+        self.in_pieces = True
         return CallDelta(self.key, None, "", "", arguments)
 
     def begin(self, said: Spoken) -> CallDelta:
@@ -58,9 +62,9 @@ class CallState:
         arguments = "" if self.words else said.arguments
         if self.words and not self._same_arguments(said.arguments):
             raise ItemFault("a tool call was repeated with other arguments")
-        if arguments and self.whole:
+        if arguments and (self.whole or (self.in_pieces and arguments.strip() != "{}")):
             raise ItemFault("a tool call was repeated with arguments that it did not have")
-        self.words, self.whole = self.words or Words(arguments), True
+        self.words, self.whole, self.late = self.words or Words(arguments), True, self.late or bool(arguments)
         self.id, self.name = self.id or id, self.name or name
         return [CallDelta(self.key, self.kind, id, name, arguments)] if id or name or arguments else []
 
@@ -138,6 +142,7 @@ class Item:
     content: list[Part] = field(default_factory=list)
     summary: list[Part] = field(default_factory=list)
     announced: bool = True  # an event has said that it is there; else the terminal event was the first to name it
+    added: bool = True  # an event has said that it begins; else it was done at once
     done: bool = False
     listed: bool = True
     matched: bool = False  # found again in the terminal event
@@ -166,6 +171,8 @@ class Item:
             return self.call.settle(said, ids_may_differ=terminal)
         if self.type not in _SILENT:
             return []
+        if any(tree.get(name) for name in _OF_CALLS):
+            raise ItemFault("an item that is no call has the fields of one")
         return [*parts.settle(self.content, tree.get("content")), *parts.settle(self.summary, tree.get("summary"))]
 
 

@@ -67,7 +67,7 @@ def listed_by_server(item: Mapping[str, Any], at: str) -> Iterator[ToolSpec]:
         schema = tool.get("input_schema")
         description = tool.get("description")
         yield ToolSpec(
-            CallKind.FUNCTION,
+            CallKind.APPROVAL,
             f"{label}.{string(tool, 'name', f'{at}.tools[{i}].name')}",
             description if isinstance(description, str) else "",
             schema if isinstance(schema, dict) else None,
@@ -139,7 +139,7 @@ def _of_mcp(tool: Mapping[str, Any], at: str) -> Iterator[ToolSpec]:
     names = allowed.get("tool_names") if isinstance(allowed, dict) else allowed
     for name in names if isinstance(names, list) else ():
         if isinstance(name, str):
-            yield ToolSpec(CallKind.FUNCTION, f"{label}.{name}", "", None)
+            yield ToolSpec(CallKind.APPROVAL, f"{label}.{name}", "", None)
 
 
 def without_choice(tree: Mapping[str, Any], stripped: frozenset[str]) -> dict[str, Any]:

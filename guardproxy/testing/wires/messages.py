@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from guardproxy.model import CallKind
-from guardproxy.stream.frame import Frame
+from guardproxy.stream.frame import DONE, Frame
 from guardproxy.strict_json import encode
 from guardproxy.surfaces.messages import Messages
 from guardproxy.surfaces.messages.shapes import BLOCK_FIELDS
@@ -68,6 +68,7 @@ class MessagesWire:
                 ping, *(e for event in message(blocks, parts)[:-1] for e in (event, ping)), _END
             ),
             "empty pieces": events(*message([list(_with_empty_pieces(block)) for block in blocks], parts)),
+            "an end mark as of another API": [*events(*message(blocks, parts)), DONE],  # vLLM
             "usage on its own": events(*_with_usage_apart(message(blocks, parts))),
         }
 

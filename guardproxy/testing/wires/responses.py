@@ -11,12 +11,25 @@ from guardproxy.model import CallKind
 from guardproxy.stream.frame import Frame
 from guardproxy.strict_json import encode
 from guardproxy.surfaces.responses import Responses
-from guardproxy.surfaces.surface import Surface
+from guardproxy.surfaces.surface import RequestRules, Surface
 from guardproxy.testing.script import Call, Part, ReadCall, ReadCalls, Reasoning, Shape, Text, Tree, cut, interleave
 
 _TERMINAL = frozenset({"response.completed", "response.incomplete"})
-_TEXTS = {"function_call": "arguments", "custom_tool_call": "input"}
-_TEXT_EVENTS = {"function_call": "function_call_arguments", "custom_tool_call": "custom_tool_call_input"}
+_OF_NAMESPACE = "function_call of a namespace"
+_APPROVAL = "mcp_approval_request"
+_TEXTS = {
+    "function_call": "arguments",
+    _OF_NAMESPACE: "arguments",
+    "custom_tool_call": "input",
+    _APPROVAL: "arguments",
+}
+_TEXT_EVENTS = {
+    "function_call": "function_call_arguments",
+    _OF_NAMESPACE: "function_call_arguments",
+    "custom_tool_call": "custom_tool_call_input",
+}
+_SPACES = {_OF_NAMESPACE: "namespace", _APPROVAL: "server_label"}
+"""The field that says whose tool it is."""
 _STRUCTURES = {
     "shell_call": ("action",),
     "local_shell_call": ("action",),
@@ -44,6 +57,7 @@ class ResponsesWire:
         shape.name: shape
         for shape in (
             Shape("function_call", CallKind.FUNCTION),
+            Shape(_OF_NAMESPACE, CallKind.FUNCTION, tool="files.read"),
             Shape("custom_tool_call", CallKind.CUSTOM, "cat MARK", rewritten="true", free_text=True),
             _builtin("shell_call", "shell", '{"commands":["MARK"]}', '{"commands":["true"]}'),
             _builtin(
@@ -65,12 +79,13 @@ class ResponsesWire:
                 '{"actions":[{"type":"wait"}]}',
             ),
             _builtin("tool_search_call", "tool_search", '{"query":"MARK"}', '{"query":"fixed"}'),
+            Shape(_APPROVAL, CallKind.APPROVAL, tool="docs.read", rewritten=None),
             Shape("opaque", CallKind.OPAQUE, '{"a":"MARK"}', tool="future_call", rewritten=None),
         )
     }
     most_choices = 1
     interleaves = True
-    settings: Mapping[str, Any] = {}
+    settings: Mapping[str, Any] = {"request_rules": RequestRules(allow_provider_tools=frozenset({"mcp"}))}
 
     def request(self, *, stream: bool, n: int = 1, calls: Sequence[Call] = (), **fields: Any) -> Tree:
         tools = {call.name: _tool(call) for call in calls if call.shape != "opaque"}
@@ -119,7 +134,16 @@ class ResponsesWire:
 def _tool(call: Call) -> Tree:
     if call.shape in _TOOLS:
         return dict(_TOOLS[call.shape])
-    return {"type": "function" if call.shape == "function_call" else "custom", "name": call.name}
+    space, _, name = call.name.rpartition(".")
+    match call.shape:
+        case "function_call":
+            return {"type": "function", "name": call.name}
+        case "custom_tool_call":
+            return {"type": "custom", "name": call.name}
+        case _ if call.shape == _APPROVAL:
+            return {"type": "mcp", "server_label": space, "server_url": "http://127.0.0.1", "allowed_tools": [name]}
+        case _:
+            return {"type": "namespace", "name": space, "tools": [{"type": "function", "name": name}]}
 
 
 def _response(status: str, output: Sequence[Tree], **more: Any) -> Tree:
@@ -167,12 +191,22 @@ def _call(call: Call, arguments: str, status: str) -> Tree:
     base: Tree = {"id": f"item_{call.id}", "call_id": call.id, "status": status, **noise}
     if call.shape == "opaque":
         return {**base, "type": call.name, "payload": call.arguments}
+    if call.shape == _APPROVAL:
+        return {"id": call.id, "type": _APPROVAL, **_named(call), "arguments": arguments, **noise}
     if call.shape in _TEXTS:
-        return {**base, "type": call.shape, "name": call.name, _TEXTS[call.shape]: arguments}
+        type = "function_call" if call.shape == _OF_NAMESPACE else call.shape
+        return {**base, "type": type, **_named(call), _TEXTS[call.shape]: arguments}
     value = json.loads(call.arguments)
     fields = _STRUCTURES[call.shape]
     body = value if len(fields) > 1 else {fields[0]: value}
     return {**base, "type": call.shape, **body, **_MORE.get(call.shape, {})}
+
+
+def _named(call: Call) -> Tree:
+    if call.shape not in _SPACES:
+        return {"name": call.name}
+    space, _, name = call.name.rpartition(".")
+    return {_SPACES[call.shape]: space, "name": name}
 
 
 _MORE: Mapping[str, Tree] = {
@@ -189,7 +223,7 @@ def _track(part: Part, place: int) -> Iterator[Tree]:
             yield from _text_track(part, place)
         case Reasoning():
             yield from _reasoning_track(part, place)
-        case Call() if part.shape in _TEXTS:
+        case Call() if part.shape in _TEXT_EVENTS:
             yield from _text_call_track(part, place)
         case Call(shape="shell_call"):
             yield from _shell_track(part, place)
@@ -339,7 +373,7 @@ def _read_items(items: Iterable[Tree]) -> list[ReadCall]:
 def _read_item(item: Tree) -> ReadCall:
     type = item["type"]
     if type in _TEXTS:
-        space = item.get("namespace")
+        space = item.get("server_label" if type == _APPROVAL else "namespace")
         name = f"{space}.{item['name']}" if space else item["name"]
         return ReadCall(0, type, name, item.get(_TEXTS[type]) or "")
     if type not in _STRUCTURES:
@@ -464,7 +498,7 @@ def _wrong_texts(events: Sequence[Tree], index: int, id: str) -> Iterator[str]:
     own = [event for event in events if event.get("item_id") == id]
     if any(event["output_index"] != index for event in own):
         yield f"item {index} has events of another index"
-    kinds = {"output_text": "text", "refusal": "refusal", **{_TEXT_EVENTS[k]: name for k, name in _TEXTS.items()}}
+    kinds = {"output_text": "text", "refusal": "refusal", **{event: _TEXTS[k] for k, event in _TEXT_EVENTS.items()}}
     for event in own:
         kind = event["type"].removeprefix("response.").removesuffix(".done")
         if kind in kinds and event[kinds[kind]] != _said(own, kind, event.get("content_index")):

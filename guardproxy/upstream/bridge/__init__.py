@@ -5,5 +5,6 @@ server of the asked API would have sent, and the guard reads it as such. What ca
 """
 
 from guardproxy.upstream.bridge.bridged import BridgedUpstream
+from guardproxy.upstream.bridge.discovery import DiscoveringUpstream
 
-__all__ = ["BridgedUpstream"]
+__all__ = ["BridgedUpstream", "DiscoveringUpstream"]

@@ -2,22 +2,29 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from guardproxy import strict_json
 from guardproxy.errors import UpstreamProtocolError, UpstreamRefusal
 from guardproxy.model import Credential
+from guardproxy.prefix.capability import Capability, continues
 from guardproxy.stream.frame import Frame, encode_frame, frame_of_body, frame_of_event
 from guardproxy.stream.sse import SseError, SseParser
-from guardproxy.upstream.bridge.translation import TRANSLATED, ChunkTranslator, translate, translate_whole
-from guardproxy.upstream.bridge.writer import AnswerWriter
+from guardproxy.upstream.bridge.translation import (
+    TRANSLATED,
+    ChunkTranslator,
+    Translation,
+    translate,
+    translate_whole,
+)
 from guardproxy.upstream.upstream import Reply, Upstream, UpstreamRequest
 
 CHAT = "chat_completions"
 CHAT_PATH = "/chat/completions"
-_APIS = {
+APIS = {
     CHAT_PATH: CHAT,
     "/completions": "completions",
     "/responses": "responses",
@@ -34,7 +41,8 @@ _END_GRACE_S = 1.0  # how long a connection may stay open after the end mark
 class BridgedUpstream:
     """`inner` with the Responses and Messages APIs added. `serves` names the surfaces whose APIs it speaks itself.
 
-    `max_event_bytes` bounds one event of a stream, `max_answer_bytes` all that an answer may pile up here.
+    `capability` says how it goes on with a message of the assistant that a client has begun. `max_event_bytes` bounds
+    one event of a stream, `max_answer_bytes` all that an answer may pile up here.
     """
 
     def __init__(
@@ -42,29 +50,31 @@ class BridgedUpstream:
         inner: Upstream,
         serves: frozenset[str] = frozenset({CHAT}),
         *,
-        max_event_bytes: int = 4 * 1024 * 1024,
+        capability: Capability | None = None,
+        max_event_bytes: int = 8 * 1024 * 1024,
         max_answer_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self.name = inner.name
         self.remembers = inner.remembers and "responses" in serves
         self._inner = inner
         self._serves = serves
+        self._capability = capability or Capability()
         self._max_event_bytes = max_event_bytes
         self._max_answer_bytes = max_answer_bytes
 
     @asynccontextmanager
     async def open(self, request: UpstreamRequest) -> AsyncIterator[Reply]:
         """Raises MalformedRequest for what cannot be translated."""
-        api = _APIS.get(request.path)
+        api = APIS.get(request.path)
         if api is None or api in self._serves:
             async with self._inner.open(request) as reply:
                 yield reply
             return
         if request.path not in TRANSLATED or CHAT not in self._serves:
             raise _not_served()
-        translation = translate(request.path, request.tree or {}, secrets.token_hex(8))
+        translation = self._translation(request.path, request.tree or {})
         async with self._inner.open(_chat_request(request, translation.chat)) as reply:
-            yield self._reply(reply, translation.writer, stream=request.stream)
+            yield self._reply(reply, translation, stream=request.stream)
 
     async def start(self) -> None:
         await self._inner.start()
@@ -72,14 +82,19 @@ class BridgedUpstream:
     async def close(self) -> None:
         await self._inner.close()
 
-    def _reply(self, reply: Reply, writer: AnswerWriter, *, stream: bool) -> "_Reply":
+    def _translation(self, path: str, tree: Mapping[str, Any]) -> Translation:
+        continued = continues(self._capability, str(tree.get("model")))
+        return translate(path, tree, secrets.token_hex(8), continued)
+
+    def _reply(self, reply: Reply, translation: Translation, *, stream: bool) -> "_Reply":
         media_type = "text/event-stream" if stream else "application/json"
         if reply.content_type.partition(";")[0].strip().lower() != media_type:
             raise UpstreamProtocolError(f"the upstream answered with another media type than {media_type}")
         pieces = _bounded(reply.chunks(), self._max_answer_bytes)
-        if stream:
-            return _Reply(reply, media_type, _events(pieces, SseParser(self._max_event_bytes), ChunkTranslator(writer)))
-        return _Reply(reply, media_type, _body(pieces, writer))
+        if not stream:
+            return _Reply(reply, media_type, _body(pieces, translation))
+        chunks = ChunkTranslator(translation.writer, translation.prefill)
+        return _Reply(reply, media_type, _events(pieces, SseParser(self._max_event_bytes), chunks))
 
 
 class _Reply:
@@ -118,9 +133,9 @@ async def _bounded(pieces: AsyncIterator[bytes], limit: int) -> AsyncIterator[by
         yield piece
 
 
-async def _body(pieces: AsyncIterator[bytes], writer: AnswerWriter) -> AsyncIterator[bytes]:
+async def _body(pieces: AsyncIterator[bytes], translation: Translation) -> AsyncIterator[bytes]:
     tree = frame_of_body(b"".join([piece async for piece in pieces])).tree
-    yield strict_json.encode(translate_whole(tree or {}, writer))
+    yield strict_json.encode(translate_whole(tree or {}, translation.writer, translation.prefill))
 
 
 async def _events(pieces: AsyncIterator[bytes], parser: SseParser, translator: ChunkTranslator) -> AsyncIterator[bytes]:

@@ -19,6 +19,7 @@ from guardproxy.model import (
     UninspectedDelta,
     UsageDelta,
 )
+from guardproxy.prefix.echo import EchoFilter
 from guardproxy.stream.assemble import Assembler
 from guardproxy.strict_json import JsonObject
 from guardproxy.surfaces.chat_completions.answer import read_chunk, read_completion
@@ -39,9 +40,13 @@ _OUTCOMES: Mapping[str, Outcome] = {
 
 
 class ChatAnswer:
-    """Takes the trees of one answer. Raises UpstreamError on what cannot be read or cannot be said in blocks."""
+    """Takes the trees of one answer. Raises UpstreamError on what cannot be read or cannot be said in blocks.
 
-    def __init__(self) -> None:
+    `prefill` is the beginning of the answer that the request gave: some servers say it again, and here it is left out.
+    """
+
+    def __init__(self, prefill: str = "") -> None:
+        self._echo = EchoFilter(prefill, keep=False) if prefill else None
         self._assembler = Assembler()
         self._blocks = Blocks()
         self._begun = False
@@ -81,6 +86,8 @@ class ChatAnswer:
         for delta in sorted(deltas, key=_order):
             events += self._delta(delta, said)
         events += self._spoken(Kind.REFUSAL, said.get("refusal"))
+        if any(isinstance(delta, FinishDelta) for delta in deltas):
+            events += self._rest()
         self._finish(choices[0], deltas)
         return events
 
@@ -89,11 +96,13 @@ class ChatAnswer:
             case ReasoningDelta():
                 return self._spoken(Kind.REASONING, delta.text, field_of(said))
             case TextDelta():
-                return self._spoken(Kind.TEXT, delta.text)
+                text = delta.text if self._echo is None else self._echo.receive(0, delta.text)
+                return self._spoken(Kind.TEXT, text)
             case CallDelta():
                 if delta.kind not in (None, CallKind.FUNCTION):
                     raise UpstreamProtocolError("the upstream sent a tool call of a type that was not asked for")
-                return self._blocks.called(delta.key.position, delta.id, delta.name, delta.arguments)
+                called = self._blocks.called
+                return [*self._rest(), *called(delta.key.position, delta.id, delta.name, delta.arguments)]
             case FinishDelta() | UsageDelta() | UninspectedDelta():
                 return []
 
@@ -103,6 +112,10 @@ class ChatAnswer:
         if text and self._outcome is not None:
             raise UpstreamProtocolError("the upstream went on after it had finished")
         return self._blocks.said(kind, text or "", source)
+
+    def _rest(self) -> list[Event]:
+        """Text that waited, since it could have been the prefill again."""
+        return [] if self._echo is None else self._spoken(Kind.TEXT, self._echo.finish(0))
 
     def _finish(self, choice: Mapping[str, Any], deltas: Iterable[Delta]) -> None:
         for delta in deltas:

@@ -47,6 +47,8 @@ def test_prompts(prompt: object, texts: list[str], uninspected: tuple[str, ...])
         ({"prompt": [True, False]}, "prompt[0]"),
         ({"model": ""}, "model"),
         ({"stream": 1}, "stream"),
+        ({"echo": 1}, "echo"),
+        ({"echo": "true"}, "echo"),
         ({"n": 0}, "n"),
         ({"n": True}, "n"),
         ({"n": 2049}, "n"),
@@ -84,7 +86,6 @@ def test_stops_and_shapes() -> None:
         ({"prompt": None}, Position.TRAILING_ASSISTANT, "P"),
         ({"prompt": ["a", "b"]}, Position.TRAILING_ASSISTANT, ["aP", "bP"]),
         ({"prompt": [1, 2]}, Position.TRAILING_ASSISTANT, [1, 2]),
-        ({"suffix": "x"}, Position.TRAILING_ASSISTANT, "hi"),
     ],
 )
 def test_a_prefix_is_the_end_of_the_prompt(fields: dict[str, Any], position: Position, prompt: object) -> None:
@@ -93,10 +94,29 @@ def test_a_prefix_is_the_end_of_the_prompt(fields: dict[str, Any], position: Pos
     assert request.tree["prompt"] == tree(**fields)["prompt"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, ""),
+        ({"suffix": "", "echo": False, "prompt_embeds": None}, ""),
+        ({"prompt": [1, 2]}, "tokens"),
+        ({"prompt": ["a", [1]]}, "tokens"),
+        ({"prompt_embeds": "AAAA"}, "tokens"),
+        ({"suffix": "}"}, "suffix"),
+        ({"echo": True}, "echo"),
+    ],
+)
+def test_a_prompt_without_a_turn_at_its_end_takes_no_prefix(fields: dict[str, Any], why: str) -> None:
+    request = SURFACE.parse(tree(**fields), RULES)
+    assert request.unprefixed == why
+    assert request.echoes is (why == "echo")
+
+
 def test_feedback_is_an_observation() -> None:
     call = ToolCall(CallKey(0, 9), CallKind.TEXT, "text_0", "f", "{}")
     turn = Turn((call,), {0: " Action: f"}, {0: "stop"})
-    again = SURFACE.with_feedback(SURFACE.parse(tree(), RULES), turn, {call.key: "No."})
+    request = SURFACE.parse(tree(), RULES)
+    again = SURFACE.with_feedback(request, turn, {call.key: "No."}, SURFACE.reader(request))
     assert again.tree["prompt"] == "hi Action: f\nObservation: No.\n"
 
 

@@ -65,7 +65,7 @@ def left(trees: Sequence[Tree], refused: Refusal | None = None, *, hold_all: boo
     held = len(trees) - len(frames)
     frames += gate.release(permit(gate.review()), lambda h, p: reader.amend(h, p, refused or refusal()))
     assert held >= 0
-    return [frame for each in frames if (frame := writer.write(each)) is not None]
+    return [frame for each in frames for frame in writer.write(each)]
 
 
 def streamed(*trees: Tree, **more: Any) -> list[Tree]:

@@ -76,7 +76,7 @@ RESULTS = [
 
 def test_feedback_answers_every_call() -> None:
     turn = Turn(CALLS, {0: "Let me."}, {0: "tool_use"})
-    edited = SURFACE.with_feedback(read(), turn, FEEDBACK)
+    edited = SURFACE.with_feedback(read(), turn, FEEDBACK, SURFACE.reader(read()))
     said, answered = edited.tree["messages"][-2:]
     assert said == {
         "role": "assistant",
@@ -95,7 +95,8 @@ def test_feedback_answers_every_call() -> None:
 @pytest.mark.parametrize("said", ["", " \n"])
 def test_feedback_holds_no_empty_text(said: str) -> None:
     """A provider refuses a text block without characters."""
-    edited = SURFACE.with_feedback(read(), Turn(CALLS[:1], {0: said}, {0: "tool_use"}), FEEDBACK)
+    turn = Turn(CALLS[:1], {0: said}, {0: "tool_use"})
+    edited = SURFACE.with_feedback(read(), turn, FEEDBACK, SURFACE.reader(read()))
     assert [block["type"] for block in edited.tree["messages"][-2]["content"]] == ["tool_use"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from guardproxy.decision import Finding, GuardReport, Mode, OnError, Permit, Verdict, decide
+from guardproxy.decision import Block, Finding, GuardReport, Mode, OnError, Permit, Verdict, decide
 from guardproxy.stream.frame import Frame
 from guardproxy.stream.gate import Gate
 from guardproxy.surfaces.responses import Responses
@@ -188,6 +188,26 @@ def _ends_text(tree: Any) -> bool:
     return ends or (tree["type"] == "response.output_item.done" and tree["output_index"] == 0)
 
 
+def test_a_delta_that_says_nothing_is_none(guard: FakeGuard) -> None:
+    frames = [
+        Frame({name: v for name, v in (tree or {}).items() if name != "delta" or "arguments" in str(event)}, event)
+        for tree, event in WIRE.frames([call("bad"), Text("Now")])
+    ]
+    got = proxy([encode_frames(frames)], guards=[guard]).ask(WIRE.request(stream=True), path=PATH).events
+    assert types(got).count("output_text.done") == 1 + types(got).count("output_text.delta")
+    assert got[-1]["response"]["output"][-1]["content"][0]["text"] == "Now"
+
+
+@pytest.mark.parametrize("kept", [[], [call("ok", "{}")]], ids=["alone", "beside another"])
+def test_a_server_that_only_says_what_is_done_gets_no_steps(guard: FakeGuard, kept: list[Part]) -> None:
+    """A client that was not told of the items before could not find by its index one that begins."""
+    frames = WIRE.variants([Text("Now. "), call("bad"), *kept])["done items only"]
+    got = proxy([encode_frames(frames)], guards=[guard]).ask(WIRE.request(stream=True), path=PATH).events
+    assert types(got) == ["created", "in_progress", *["output_item.done"] * (2 + len(kept)), "completed"]
+    assert [event["item"] for event in got[2:-1]] == got[-1]["response"]["output"]
+    assert got[3]["item"]["content"][0]["text"] == REFUSAL
+
+
 # --- whole -------------------------------------------------------------------------------------------------------
 
 
@@ -294,6 +314,17 @@ def test_an_approval_cannot_be_rewritten() -> None:
     assert [each["type"] for each in got["output"]] == ["message"]
     (kept,) = amended([whole_answer(item)], {}, stream=False)
     assert kept["output"] == [item]
+
+
+def test_a_rewritten_approval_is_a_block_to_the_client_and_in_the_record(guard: FakeGuard) -> None:
+    asked = Call("mcp_approval_request", "fix.read", "{}", id="mcpr_1")
+    under_test = proxy([json.dumps(WIRE.whole([asked])).encode()], guards=[guard])
+    received = under_test.ask(WIRE.request(stream=False), path=PATH)
+    (item,) = received.tree["output"]
+    assert "rewrite_impossible" in item["content"][0]["text"]
+    (outcome,) = under_test.exchange.attempts[-1].decision.outcomes.values()
+    assert outcome == Block("rewrite_impossible")
+    assert under_test.exchange.outcome == "blocked"
 
 
 def test_blocked_built_in_calls_leave_no_event() -> None:

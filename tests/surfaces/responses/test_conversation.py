@@ -84,7 +84,7 @@ CALLS: dict[str, tuple[dict[str, Any], CallKind, str, str]] = {
     ),
     "approval": (
         {"type": "mcp_approval_request", "id": "c", "server_label": "docs", "name": "read", "arguments": "{}"},
-        CallKind.FUNCTION,
+        CallKind.APPROVAL,
         "docs.read",
         "{}",
     ),

@@ -177,7 +177,7 @@ def test_a_call_is_read_wherever_it_is(name: str, where: str) -> None:
 def test_a_request_for_approval_is_a_call_by_the_name_of_its_server() -> None:
     item = {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "docs", "name": "read", "arguments": "{}"}
     (call,) = turn_of([CREATED, added(item), done(item), completed(item)]).calls
-    assert (call.kind, call.id, call.name, call.arguments) == (CallKind.FUNCTION, "mcpr_1", "docs.read", "{}")
+    assert (call.kind, call.id, call.name, call.arguments) == (CallKind.APPROVAL, "mcpr_1", "docs.read", "{}")
 
 
 def test_a_hold_begins_where_the_call_begins() -> None:
@@ -518,6 +518,10 @@ def _insert(place: int, tree: Tree) -> Fault:
     return lambda events: events.insert(place, tree)
 
 
+def _remove(*places: int) -> Fault:
+    return lambda events: [events.pop(place) for place in reversed(places)]
+
+
 def _renumbered(change: Fault) -> Fault:
     def both(events: list[Tree]) -> None:
         change(events)
@@ -568,10 +572,20 @@ FAULTS: dict[str, Fault] = {
     "a failure that says it is complete": lambda events: events[6]["response"].update(status="incomplete"),
     "a list that is none": lambda events: events[6]["response"].update(output={}),
     "an entry that is none": lambda events: events[6]["response"]["output"].append("x"),
+    "arguments in their done event alone, and no done item": _renumbered(_remove(2, 3, 5)),
+    "arguments after a piece without any": _renumbered(lambda events: (events[2].update(delta=""), events.pop(3))),
+    "arguments in a done item without its id": _renumbered(
+        lambda events: (events[5]["item"].pop("id"), _remove(2, 3, 4)(events))
+    ),
+    "arguments in the list alone, and no done item": _renumbered(_remove(2, 3, 4, 5)),
     "items before they begin": lambda events: events[0]["response"].update(output=[function()]),
     "arguments that are no text": _item(5, arguments={"a": 1}),
     "a name that is no text": _item(1, name=["f"]),
     "an item without a type": _item(1, type=None),
+    "an item whose type is none": _item(1, type=["function_call"]),
+    "after a text an item whose type is none": _renumbered(
+        lambda events: events.insert(1, done(message("x"))) or events[2].update(output_index=1, item={"type": {}})
+    ),
     "no item": _set(1, item=None),
     "a known field respelled": _item(5, Arguments='{"a":2}'),
     "a known field respelled in the list": _listed(ARGUMENTS='{"a":2}'),
@@ -588,6 +602,39 @@ def test_an_answer_without_a_single_reading_is_refused(fault: str) -> None:
     FAULTS[fault](events)
     with pytest.raises(UpstreamProtocolError):
         turn_of(events)
+
+
+@pytest.mark.parametrize("name", ["call_id", "arguments", "input", "action", "actions", "operation", "tool_calls"])
+@pytest.mark.parametrize("where", ["added", "done", "terminal event"])
+def test_an_item_that_is_no_call_has_no_fields_of_one(name: str, where: str) -> None:
+    """A client that looks at the fields before the type would read a call that nobody judged."""
+    values: list[Any] = [None, "", [], "x", {"a": 1}]
+    for value in values:
+        text = message("Hi.")
+        odd = {**text, name: value}
+        texts = {"added": (odd, text, text), "done": (text, odd, text), "terminal event": (text, text, odd)}[where]
+        events = [CREATED, added(texts[0]), done(texts[1]), completed(texts[2])]
+        if not value:  # some servers write all the fields that an item could have
+            assert turn_of(events).calls == ()
+            continue
+        with pytest.raises(UpstreamProtocolError, match="no call has the fields of one"):
+            turn_of(events)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"item": function()}, {"response": response(function())}, {"response": [function()]}],
+    ids=["item", "response", "list"],
+)
+def test_an_event_holds_no_call_where_none_belongs(more: Tree) -> None:
+    text = message("Hi.")
+    said = event("output_text.delta", item_id=text["id"], content_index=0, delta="Hi.")
+    events = [CREATED, added({**text, "content": []}), said, done(text), completed(text)]
+    assert turn_of(events).calls == ()
+    for place in range(len(events)):
+        if not more.keys() & events[place].keys():
+            with pytest.raises(UpstreamProtocolError, match="cannot be read"):
+                turn_of([*events[:place], {**events[place], **more}, *events[place + 1 :]])
 
 
 def test_texts_that_contradict_each_other_are_refused() -> None:

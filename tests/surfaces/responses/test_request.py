@@ -225,7 +225,7 @@ def test_tools_arrive_in_input_items_too() -> None:
     assert [(tool.kind, tool.name) for tool in request.tools] == [
         (CallKind.FUNCTION, "weather"),
         (CallKind.CUSTOM, "sql"),
-        (CallKind.FUNCTION, "docs.read"),
+        (CallKind.APPROVAL, "docs.read"),
     ]
 
 
@@ -239,7 +239,7 @@ def test_tools_of_the_provider_are_found_in_input_items_too() -> None:
 def test_the_tools_that_an_mcp_server_may_run_are_declared() -> None:
     rules = RequestRules(allow_provider_tools=frozenset({"mcp"}))
     server = {"type": "mcp", "server_label": "docs", "server_url": "https://example.com"}
-    named = [(CallKind.FUNCTION, "docs.read")]
+    named = [(CallKind.APPROVAL, "docs.read")]
     assert tools(server | {"allowed_tools": ["read"]}, rules=rules) == named
     assert tools(server | {"allowed_tools": {"tool_names": ["read"]}}, rules=rules) == named
     assert tools(server, rules=rules) == []
@@ -251,8 +251,6 @@ HIDDEN = {
     "prompt": {"prompt": {"id": "pmpt_1"}},
     "conversation": {"conversation": "conv_1"},
     "compaction": {"input": [{"type": "compaction", "encrypted_content": "x"}]},
-    "item_reference": {"input": [{"type": "item_reference", "id": "msg_1"}]},
-    "item_reference without a type": {"input": [{"id": "msg_1"}]},
     "file": {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]}]},
     "image": {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]}]},
 }
@@ -260,8 +258,63 @@ HIDDEN = {
 
 @pytest.mark.parametrize("kind", HIDDEN)
 def test_what_only_the_provider_can_read_is_counted_or_refused(kind: str) -> None:
-    assert parse(**HIDDEN[kind]).uninspected == (kind.split(" ")[0],)
+    assert parse(**HIDDEN[kind]).uninspected == (kind,)
     assert refusal(RequestRules(refuse_hidden_content=True), **HIDDEN[kind]).code == "hidden_content_refused"
+
+
+# --- items that are named and not given --------------------------------------------------------------------------
+
+STRICT = RequestRules(refuse_hidden_content=True)
+SAID = {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": "Yes."}]}
+
+
+@pytest.mark.parametrize("item", [{"type": "item_reference", "id": "msg_1"}, {"id": "msg_1"}], ids=["typed", "bare"])
+def test_an_item_that_is_known_takes_the_place_of_its_name(item: dict[str, Any]) -> None:
+    request = parse(STRICT, input=[{"role": "user", "content": "Sure?"}, item, {"role": "user", "content": "Go on."}])
+    assert request.references == ("msg_1",)
+    found = Responses().with_references(request, {"msg_1": SAID})
+    assert found.tree["input"] == [{"role": "user", "content": "Sure?"}, SAID, {"role": "user", "content": "Go on."}]
+    assert [(m.role, m.text) for m in found.messages] == [("user", "Sure?"), ("assistant", "Yes."), ("user", "Go on.")]
+    assert found.uninspected == ()
+
+
+def test_an_item_that_is_not_known_stays_named_and_is_counted_or_refused() -> None:
+    items = [{"type": "item_reference", "id": "msg_1"}, {"type": "item_reference", "id": "msg_2"}]
+    found = Responses().with_references(parse(input=items), {"msg_1": SAID})
+    assert found.tree["input"] == [SAID, items[1]]
+    assert found.uninspected == ("item_reference",)
+    with pytest.raises(MalformedRequest) as caught:
+        Responses().with_references(parse(STRICT, input=items), {"msg_1": SAID})
+    assert (caught.value.code, caught.value.param) == ("hidden_content_refused", "input[1]")
+
+
+def test_what_is_hidden_in_an_item_that_is_known_is_counted_or_refused_too() -> None:
+    items = [{"type": "item_reference", "id": "cmp_1"}]
+    known = {"cmp_1": {"type": "compaction", "id": "cmp_1", "encrypted_content": "x"}}
+    assert Responses().with_references(parse(input=items), known).uninspected == ("compaction",)
+    with pytest.raises(MalformedRequest, match="only the provider can read it"):
+        Responses().with_references(parse(STRICT, input=items), known)
+
+
+def test_the_tools_of_an_item_that_is_known_are_declared() -> None:
+    listed = {"type": "mcp_list_tools", "id": "l", "server_label": "docs", "tools": [{"name": "read"}]}
+    request = parse(input=[{"type": "item_reference", "id": "l"}], tools=[WEATHER])
+    found = Responses().with_references(request, {"l": listed})
+    assert [tool.name for tool in found.tools] == ["docs.read", "weather"]
+
+
+@pytest.mark.parametrize("id", [None, "", 7, {"id": "x"}], ids=["absent", "empty", "number", "object"])
+def test_a_name_must_be_one(id: object) -> None:
+    assert refusal(input=[{"type": "item_reference", "id": id}]).param == "input[0].id"
+
+
+def test_nobody_names_items_without_end() -> None:
+    items = [{"type": "item_reference", "id": f"msg_{i}"} for i in range(10_001)]
+    assert refusal(input=items).param == "input"
+    assert len(parse(input=items[:10_000] * 2).references) == 10_000
+
+
+# --- content that cannot be read ---------------------------------------------------------------------------------
 
 
 def test_what_no_guard_reads_is_counted_and_not_hidden() -> None:

@@ -30,8 +30,7 @@ def written(*attempts: Sequence[Frame]) -> list[Frame]:
     for frames in attempts:
         writer.begin_attempt()
         for frame in copy.deepcopy(list(frames)):
-            if (left := writer.write(frame)) is not None:
-                found.append(left)
+            found += writer.write(frame)
     return found
 
 
@@ -75,7 +74,7 @@ def test_one_attempt_is_not_touched() -> None:
     writer = ResponsesWriter()
     writer.begin_attempt()
     assert writer.id == ""
-    assert all(writer.write(frame) is frame for frame in frames)
+    assert all(writer.write(frame)[0] is frame for frame in frames)
     assert writer.id == "resp_1"
 
 
@@ -84,7 +83,7 @@ def test_a_whole_answer_is_not_touched() -> None:
     writer.begin_attempt()
     writer.begin_attempt()
     frame = Frame(WIRE.whole(LAST))
-    assert writer.write(frame) is frame
+    assert writer.write(frame)[0] is frame
     assert writer.id == "resp_1"
 
 
@@ -112,21 +111,68 @@ def test_the_first_id_stays() -> None:
     assert {tree["response"]["id"] for tree in trees(frames) if "response" in tree} == {"resp_1"}
 
 
-def test_a_message_that_was_cut_off_goes_on() -> None:
+@pytest.mark.parametrize(
+    ("stopped_before", "said", "ends"),
+    [
+        ("response.content_part.added", "", ["output_item.done"]),
+        ("response.output_text.done", "First. ", ["output_text.done", "content_part.done", "output_item.done"]),
+        ("response.content_part.done", "First. ", ["content_part.done", "output_item.done"]),
+        ("response.output_item.done", "First. ", ["output_item.done"]),
+    ],
+)
+def test_a_message_that_was_cut_off_is_ended_before_the_next_attempt(
+    stopped_before: str, said: str, ends: list[str]
+) -> None:
+    cut = until(WIRE.frames(FIRST), stopped_before)
+    frames = written(cut, WIRE.frames(LAST))
+    assert WIRE.faults(frames, stream=True) == []
+    assert texts(trees(frames)[-1]["response"]["output"]) == [said, "Then. "]
+    assert texts(sdk_output(frames)) == [said, "Then. "]
+    types = [tree["type"].removeprefix("response.") for tree in trees(frames)[len(cut) :]]
+    assert types[: len(ends) + 1] == [*ends, "output_item.added"]
+
+
+def test_the_end_of_a_message_that_was_cut_off_says_all_that_has_left_of_it() -> None:
     cut = until(WIRE.frames(FIRST), "response.output_text.done")
-    frames = written(cut, WIRE.frames(LAST))
-    assert WIRE.faults(frames, stream=True) == []
-    assert texts(trees(frames)[-1]["response"]["output"]) == ["First. Then. "]
-    assert texts(sdk_output(frames)) == ["First. Then. "]
+    at = {"item_id": "msg_0", "output_index": 0, "content_index": 0}
+    note: Tree = {
+        "type": "response.output_text.annotation.added",
+        **at,
+        "annotation_index": 0,
+        "annotation": {"type": "x"},
+    }
+    number = trees(cut)[-1]["sequence_number"] + 1
+    cut = [*cut, Frame({**note, "sequence_number": number}, note["type"])]
+    frames = trees(written(cut, WIRE.frames(LAST)))[len(cut) :]
+    part = {"type": "output_text", "text": "First. ", "annotations": [{"type": "x"}], "logprobs": []}
+    assert frames[0]["text"] == "First. "
+    assert frames[1]["part"] == part
+    assert frames[2]["item"]["content"] == [part]
+    assert frames[2]["item"]["status"] == "completed"
+    assert [frame["sequence_number"] for frame in frames[:3]] == [number + 1, number + 2, number + 3]
+    assert frames[-1]["response"]["output"][0] == frames[2]["item"]
 
 
-def test_a_message_that_was_cut_off_between_its_parts_goes_on_with_another() -> None:
-    cut = until(WIRE.frames(FIRST), "response.output_item.done")
-    frames = written(cut, WIRE.frames(LAST))
-    assert WIRE.faults(frames, stream=True) == []
-    (item, _) = trees(frames)[-1]["response"]["output"]
-    assert [part["text"] for part in item["content"]] == ["First. ", "Then. "]
-    assert sdk_output(frames)[0]["content"][1]["text"] == "Then. "
+def test_thoughts_that_were_cut_off_are_ended_too() -> None:
+    whole = WIRE.frames([Reasoning("Hm."), *FIRST])
+    for place in range(1, len(left_of([Reasoning("Hm."), *FIRST]))):
+        frames = written(whole[:place], WIRE.frames([Reasoning("So."), *LAST]))
+        assert WIRE.faults(frames, stream=True) == [], place
+        assert [item["type"] for item in sdk_output(frames)][-3:] == ["reasoning", "message", "function_call"]
+
+
+@pytest.mark.parametrize(("type", "status"), [("web_search_call", "failed"), ("shell_call", "incomplete")])
+def test_what_the_provider_was_running_is_ended_as_not_done(type: str, status: str) -> None:
+    item: Tree = {"id": "ws_1", "type": type, "status": "in_progress"}
+    begun: Tree = {"type": "response.output_item.added", "output_index": 0, "item": item, "sequence_number": 2}
+    cut = [*WIRE.frames(FIRST)[:2], Frame(begun, "response.output_item.added")]
+    frames = trees(written(cut, WIRE.frames(LAST)))
+    assert frames[3] == {
+        "type": "response.output_item.done",
+        "output_index": 0,
+        "item": {**item, "status": status},
+        "sequence_number": 3,
+    }
 
 
 def test_a_message_that_nothing_continues_is_listed_as_it_was_left() -> None:
@@ -136,22 +182,14 @@ def test_a_message_that_nothing_continues_is_listed_as_it_was_left() -> None:
     assert texts(output) == ["First. "]
     assert [item["status"] for item in output] == ["completed", "completed"]
     assert [item["type"] for item in sdk_output(frames)] == ["message", "function_call"]
-
-
-def test_what_comes_before_the_message_that_goes_on_has_an_index_of_its_own() -> None:
-    cut = until(WIRE.frames(FIRST), "response.output_text.done")
-    frames = written(cut, WIRE.frames([Reasoning("Hm."), *LAST]))
-    output: Any = trees(frames)[-1]["response"]["output"]
-    assert [item["type"] for item in output] == ["message", "reasoning", "function_call"]
-    assert texts(output) == ["First. Then. "]
     assert WIRE.faults(frames, stream=True) == []
-    assert [item["type"] for item in sdk_output(frames)] == ["message", "reasoning", "function_call"]
 
 
 def test_three_attempts() -> None:
     cut = until(WIRE.frames(FIRST), "response.output_text.done")
     frames = written(cut, until(WIRE.frames([Text("Or. ")]), "response.output_text.done"), WIRE.frames(LAST))
-    assert texts(trees(frames)[-1]["response"]["output"]) == ["First. Or. Then. "]
+    assert texts(trees(frames)[-1]["response"]["output"]) == ["First. ", "Or. ", "Then. "]
+    assert WIRE.faults(frames, stream=True) == []
     frames = written(left_of(FIRST), left_of(FIRST), WIRE.frames(LAST))
     assert WIRE.faults(frames, stream=True) == []
     assert texts(sdk_output(frames)) == ["First. ", "First. ", "Then. "]
@@ -207,3 +245,4 @@ def test_whatever_was_discarded_the_rest_is_one_answer(scripts: list[list[Part]]
     assert len(output) == len(added)
     said = "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
     assert "".join(texts(output)) == said
+    assert WIRE.faults(frames, stream=True) == []

@@ -1,0 +1,109 @@
+"""llama.cpp in this process, without what its package imports beside it: the bindings, loading a file, and stopping.
+
+Rules that llama.cpp does not check for us: a context is used by one thread at a time (two at once is a double free),
+a batch never exceeds what its context was made for (more is an assertion that ends the process), contexts are freed
+before their model, and nothing forks once a model ran.
+"""
+
+import ctypes
+import importlib
+import importlib.util
+import sys
+from collections import deque
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any, Final
+
+ABORTED: Final = 2  # what encoding and decoding return once they were stopped
+_LOG_ERROR: Final = 4
+
+
+class LoadFailure(Exception):
+    """llama.cpp would not have this file; the message is its reason."""
+
+
+class Aborted(Exception):
+    """What a context was doing was stopped. The context can be used again."""
+
+
+class EncodeFailure(Exception):
+    """llama.cpp returned an error for what it was given to read."""
+
+
+def load_model(path: Path) -> Any:
+    """A handle for `llama_model_free`; on the CPU. Raises LoadFailure."""
+    llama = load_bindings()
+    _load_errors.clear()
+    parameters = llama.llama_model_default_params()
+    parameters.n_gpu_layers = 0
+    handle = llama.llama_model_load_from_file(str(path).encode(), parameters)
+    if not handle:
+        raise LoadFailure(" ".join(_load_errors) or "llama.cpp could not load it")
+    return handle
+
+
+def metadata(model: Any, key: str) -> str | None:
+    """What the file says under `key`, the first 4,095 bytes of it."""
+    llama = load_bindings()
+    buffer = ctypes.create_string_buffer(4096)
+    length = llama.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
+    return None if length < 0 else buffer.value.decode("utf-8", "replace")
+
+
+def nonzero_at(llama: ModuleType) -> Any:  # a ctypes function pointer
+    """A C function that says whether the byte it is given the address of is not zero: `strlen`, on a two-byte buffer.
+
+    llama.cpp asks it before every node of the graph, some 200 times an encode. A Python function in its place would
+    have to take the GIL each time, and a busy event loop gives it up only every 5 ms.
+    """
+    return ctypes.cast(ctypes.CDLL(None).strlen, llama.ggml_abort_callback)
+
+
+_load_errors: deque[str] = deque(maxlen=4)
+_loading = Lock()
+_loaded: ModuleType | None = None
+_log_callback: object = None  # kept, or ctypes would free what llama.cpp still calls
+
+
+def load_bindings() -> ModuleType:
+    global _loaded
+    with _loading:
+        if _loaded is None:
+            _loaded = _import_bindings()
+            _silence(_loaded)
+            _loaded.llama_backend_init()
+        return _loaded
+
+
+def _import_bindings() -> ModuleType:
+    """`llama_cpp.llama_cpp` without what its package's `__init__` imports beside it (numpy, jinja2; 400 ms, 20 MB).
+
+    While the submodule is imported an empty package stands in for the real one, and is taken away again, so that a
+    later `import llama_cpp` works as ever and shares this submodule.
+    """
+    name = "llama_cpp"
+    if name in sys.modules:
+        return importlib.import_module("llama_cpp.llama_cpp")
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.submodule_search_locations is None:
+        raise LoadFailure("the package llama-cpp-python is not installed")
+    stand_in = ModuleType(name)
+    stand_in.__path__ = list(spec.submodule_search_locations)
+    sys.modules[name] = stand_in
+    try:
+        return importlib.import_module("llama_cpp.llama_cpp")
+    finally:
+        del sys.modules[name]
+
+
+def _silence(llama: ModuleType) -> None:
+    """Nothing of llama.cpp's chatter reaches stderr; its errors are kept for the message of a failed load."""
+    global _log_callback
+
+    def keep_errors(level: int, text: bytes, _: object) -> None:
+        if level == _LOG_ERROR:
+            _load_errors.append(text.decode("utf-8", "replace").strip())
+
+    _log_callback = llama.llama_log_callback(keep_errors)
+    llama.llama_log_set(_log_callback, None)

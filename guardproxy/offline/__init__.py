@@ -1,0 +1,1 @@
+"""What is run by hand and never by the proxy: `cli` imports it, nothing else does."""
