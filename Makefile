@@ -52,9 +52,11 @@ format: install ## format, and mend what the linter can
 bench: install ## one JSON object on standard output: what the proxy costs
 	@$(py) -m bench $(ARGS)
 
-train: install ## the shipped classifier anew, from its recipe
-	@$(py) -m pip install --quiet --disable-pip-version-check --no-deps --requirement training/classifier/requirements.txt >&2
-	$(py) -m training.classifier $(ARGS)
+train: install ## the shipped models anew, from their recipe (DATA=DIR with benchmark rows, one JSONL file a source)
+	@$(py) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/train \
+		--requirement training/classifier/requirements.txt >&2
+	PYTHONPATH=$(VENV)/train $(py) -m training.classifier.first_stage $(if $(DATA),--data $(DATA))
+	PYTHONPATH=$(VENV)/train $(py) -m training.classifier $(if $(DATA),--data $(DATA)) $(ARGS)
 
 lock: ## pin the newest versions that pyproject.toml allows; needs uv
 	@cd requirements

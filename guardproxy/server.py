@@ -219,17 +219,15 @@ class _Life:
             "policy": State.OK,  # without a compiled one there is no build to serve
             "audit": State.DEGRADED if self._foundation.audit.degraded else State.OK,
         }
-        if self._holder.build.engine is not None:
+        if self._holder.build.settings.guards.classifier.enabled:
             parts["model"] = State.DEGRADED if self._breaker_open() else State.OK
         return Readiness(parts)
 
     def _queue_depth(self) -> float:
-        engine = self._holder.build.engine
-        return 0 if engine is None else engine.queue_depth
+        return sum(model.queue_depth for model in self._holder.build.models)
 
     def _breaker_open(self) -> float:
-        engine = self._holder.build.engine
-        return 0 if engine is None else float(engine.breaker_state != "closed")
+        return float(any(model.breaker_state != "closed" for model in self._holder.build.models))
 
 
 def _server(app: ASGIApp, *, drain_s: float, listen: Listen | None = None) -> "_Server":

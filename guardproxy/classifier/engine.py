@@ -16,8 +16,8 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Final
 
+from guardproxy.breaker import Breaker, BreakerState
 from guardproxy.classifier import llama
-from guardproxy.classifier.breaker import Breaker, BreakerState
 from guardproxy.classifier.model_file import Calibration, ModelFile, find_model, refuse
 from guardproxy.classifier.scores import BENIGN_LABELS, Scores, calibrate
 from guardproxy.classifier.serialise import MAX_CHARACTERS

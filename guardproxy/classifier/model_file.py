@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from guardproxy.classifier.first_stage import FirstStage, first_stage_of
 from guardproxy.classifier.serialise import VERSION
 from guardproxy.errors import ConfigurationError, Fault
 
@@ -48,6 +49,22 @@ def find_model(path: Path | None) -> ModelFile:
     if path is not None and not manifest.exists():
         return ModelFile(chosen, sha256, None)
     return ModelFile(chosen, sha256, _calibration(manifest, chosen, sha256))
+
+
+def load_first_stage(path: Path = FIRST_STAGE) -> FirstStage:
+    """Raises ConfigurationError with one Fault for a file that is missing, altered or of another version."""
+    manifest = path.with_suffix(".manifest.json")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise refuse(path, f"cannot be read: {error.strerror}") from error
+    sha256, expected = hashlib.sha256(data).hexdigest(), _read(manifest).get("sha256")
+    if sha256 != expected:
+        raise refuse(path, f"altered or truncated: its sha256 is {sha256}, its manifest says {expected}")
+    try:
+        return first_stage_of(json.loads(data), sha256[:12])
+    except ValueError as error:
+        raise refuse(path, str(error)) from error
 
 
 def refuse(path: Path, problem: str) -> ConfigurationError:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from guardproxy import __version__
-from guardproxy.cli import check, demo, evaluate, explain, schema, serve
+from guardproxy.cli import check, demo, evaluate, explain, learn, schema, serve
 
 app = typer.Typer(
     name="guardproxy",
@@ -39,4 +39,5 @@ app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=demo.EXAMPLES)(demo.demo)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=explain.EXAMPLES)(explain.explain)
+app.command(epilog=learn.EXAMPLES)(learn.learn)
 app.command(epilog=schema.EXAMPLES)(schema.schema)

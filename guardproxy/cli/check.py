@@ -73,8 +73,7 @@ class _Configuration:
 
         settings = read_settings(self._file, os.environ)
         built = build(settings, lay_foundation(settings, AuditTarget(None)))
-        if built.engine is not None:
-            built.engine.close()
+        built.close_models()
         return f"ok, {_size(built.policy)}, {_upstreams(settings)}, revision {built.runtime.revision}"
 
 

@@ -62,8 +62,7 @@ def evaluate(
     try:
         report = _measure(build, files, limit, resamples, seed, baseline)
     finally:
-        if build.engine is not None:
-            build.engine.close()
+        build.close_models()
     if html is not None:
         _write_page(report, html)
     _print(report, as_json)

@@ -61,6 +61,21 @@ def _thresholds(settings: Settings) -> Iterator[Contradiction]:
         yield Contradiction((*classifier, "tainted_threshold"), problem, ((*classifier, "threshold"),))
 
 
+def _second_stage(settings: Settings) -> Iterator[Contradiction]:
+    place: Place = ("guards", "classifier", "second_stage")
+    second = settings.guards.classifier.second_stage
+    if second is None:
+        return
+    if (second.model is None) == (second.litellm is None):
+        problem = "needs a model file or the name of a litellm model, and not both"
+        yield Contradiction((*place, "model"), problem, ((*place, "litellm"),))
+    if second.band.low > second.band.high:
+        yield Contradiction((*place, "band", "low"), "must not be above high", ((*place, "band", "high"),))
+    if second.litellm is None and (second.api_key is not None or second.base_url is not None):
+        problem = "api_key and base_url are of use with litellm only"
+        yield Contradiction((*place, "litellm"), problem, ((*place, "api_key"), (*place, "base_url")))
+
+
 def _audit(settings: Settings) -> Iterator[Contradiction]:
     if settings.audit.content is Content.FULL and settings.audit.path == STDOUT:
         problem = "full needs a file, which is made readable for its owner alone; standard output is not"
@@ -114,6 +129,7 @@ _RULES: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _ports,
     _guards,
     _thresholds,
+    _second_stage,
     _audit,
     _names,
     _kinds,

@@ -8,7 +8,7 @@ change (connection pools, the classifier's engine) goes over from one build to t
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypedDict, TypeVar, assert_never
@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from guardproxy import strict_json
 from guardproxy.config.audit_target import AuditTarget
-from guardproxy.config.settings import Api, HiddenContent, HistoryStore, Hold, Server, Settings, UpstreamKind
+from guardproxy.config.settings import Api, HiddenContent, HistoryStore, Hold, Server, Settings, Stages, UpstreamKind
 from guardproxy.config.settings import ClassifierGuard as ClassifierSettings
 from guardproxy.config.settings import Guard as GuardSettings
 from guardproxy.config.settings import Upstream as UpstreamSettings
@@ -38,7 +38,11 @@ from guardproxy.upstream.router import Router
 from guardproxy.upstream.upstream import Upstream
 
 if TYPE_CHECKING:
+    from guardproxy.classifier.bands import BandsByTool
     from guardproxy.classifier.engine import Engine
+    from guardproxy.classifier.first_stage import FirstStage
+    from guardproxy.guards.classifier import SecondOpinion
+    from guardproxy.judge.judge import Judge
     from guardproxy.prefix.artifact import PrefixArtifact
     from guardproxy.prefix.injector import Prefixer
 
@@ -98,17 +102,28 @@ class Build:
     runtime: Runtime
     policy: Policy
     engine: "Engine | None"
+    judge: "Judge | None"
     artifact: "PrefixArtifact | None"
     upstreams: Mapping[str, Upstream]
 
     def cache_lookups(self) -> tuple[int, int]:
         """Hits and misses of the classifier's verdict cache."""
-        if self.engine is None:
+        if not self.settings.guards.classifier.enabled:
             return 0, 0
         from guardproxy.guards.classifier import ClassifierGuard
 
         guard = next(guard for guard in self.runtime.guards if isinstance(guard, ClassifierGuard))
         return guard.cache_hits, guard.cache_misses
+
+    @property
+    def models(self) -> "Sequence[Engine | Judge]":
+        """What judges on threads of its own."""
+        return [model for model in (self.engine, self.judge) if model is not None]
+
+    def close_models(self) -> None:
+        """For a build that serves nobody."""
+        for model in self.models:
+            model.close()
 
     async def start(self) -> None:
         for upstream in self.upstreams.values():
@@ -125,6 +140,8 @@ class Build:
                 await upstream.close()
         if self.engine is not None and (heir is None or heir.engine is not self.engine):
             await asyncio.to_thread(self.engine.close)
+        if self.judge is not None and (heir is None or heir.judge is not self.judge):
+            await asyncio.to_thread(self.judge.close)
 
 
 def build(
@@ -133,17 +150,21 @@ def build(
     """Raises ConfigurationError with every fault of every part. Slow: on a live event loop, call it in a thread."""
     attempts = _Attempts()
     policy = attempts.make(lambda: _policy(settings, test_packs))
-    engine = attempts.make(lambda: _engine(settings.guards.classifier, previous))
+    first = attempts.make(lambda: _first_stage(settings.guards.classifier))
+    engine = attempts.make(lambda: _engine(settings.guards.classifier, first, previous))
+    judge = attempts.make(lambda: _judge(settings.guards.classifier, previous))
     artifact = attempts.make(lambda: _artifact(settings))
     upstreams = attempts.make(lambda: _upstreams(settings, foundation.metrics, previous))
     attempts.make(lambda: _check_tls(settings))
     if attempts.faults or policy is None or upstreams is None:
         if engine is not None and (previous is None or previous.engine is not engine):
             engine.close()
+        if judge is not None and (previous is None or previous.judge is not judge):
+            judge.close()
         raise ConfigurationError(attempts.faults)
     runtime = Runtime(
-        revision=_revision(settings, policy, engine, artifact),
-        guards=tuple(_guards(settings, policy, engine)),
+        revision=_revision(settings, policy, first, engine, judge, artifact),
+        guards=tuple(_guards(settings, policy, first, engine, judge)),
         router=Router(
             tuple(upstreams.values()), [(model, each.name) for each in settings.upstreams for model in each.models]
         ),
@@ -162,7 +183,7 @@ def build(
         limits=_limits(settings),
         access=_access(settings),
     )
-    return Build(settings, runtime, policy, engine, artifact, upstreams)
+    return Build(settings, runtime, policy, engine, judge, artifact, upstreams)
 
 
 def build_runtime(settings: Settings, foundation: Foundation) -> Runtime:
@@ -193,14 +214,34 @@ def _policy(settings: Settings, test_packs: bool) -> Policy:
     return policy
 
 
-def _engine(settings: ClassifierSettings, previous: Build | None) -> "Engine | None":
+def _first_stage(settings: ClassifierSettings) -> "FirstStage | None":
     if not settings.enabled:
+        return None
+    from guardproxy.classifier.model_file import load_first_stage
+
+    return load_first_stage()
+
+
+def _engine(settings: ClassifierSettings, first: "FirstStage | None", previous: Build | None) -> "Engine | None":
+    if not settings.enabled or first is None or settings.stages is Stages.FIRST:
+        return None
+    if settings.model is None and not first.asks_second:
         return None
     if previous is not None and previous.engine is not None and _same_engine(settings, previous):
         return previous.engine
     from guardproxy.classifier.engine import load_engine  # llama.cpp: dear, and not every deployment runs a classifier
 
     return load_engine(settings.model, settings.threads, settings.queue)
+
+
+def _judge(settings: ClassifierSettings, previous: Build | None) -> "Judge | None":
+    if not settings.enabled or settings.second_stage is None:
+        return None
+    if previous is not None and settings.second_stage == previous.settings.guards.classifier.second_stage:
+        return previous.judge
+    from guardproxy.judge.build import build_judge
+
+    return build_judge(settings.second_stage)
 
 
 def _same_engine(settings: ClassifierSettings, previous: Build) -> bool:
@@ -314,7 +355,13 @@ def _revealed(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
 
 
-def _guards(settings: Settings, policy: Policy, engine: "Engine | None") -> Iterator[Guard]:
+def _guards(
+    settings: Settings,
+    policy: Policy,
+    first: "FirstStage | None",
+    engine: "Engine | None",
+    judge: "Judge | None",
+) -> Iterator[Guard]:
     """Cheap before dear: what the first blocks, the next need not see."""
     guards = settings.guards
     if guards.rules.enabled:
@@ -325,13 +372,20 @@ def _guards(settings: Settings, policy: Policy, engine: "Engine | None") -> Iter
         from guardproxy.guards.declared_tools import DeclaredToolsGuard
 
         yield DeclaredToolsGuard(allow_opaque=policy.allows_opaque, **_common(guards.declared_tools))
-    if engine is not None:
+    if first is not None:
         from guardproxy.guards.classifier import ClassifierGuard
 
+        first = (
+            first
+            if guards.classifier.model is None or engine is None
+            else first.replaced_by(engine.calibration.threshold, engine.calibration.tainted_threshold)
+        )
         yield ClassifierGuard(
+            first=first,
             engine=engine,
-            threshold=guards.classifier.threshold,
-            tainted_threshold=guards.classifier.tainted_threshold,
+            bands=_bands(guards.classifier, first),
+            second=_second_opinion(guards.classifier, judge),
+            result_threshold=guards.classifier.result_threshold,
             cache_size=guards.classifier.cache_size,
             policy_revision=policy.revision,
             **_common(guards.classifier),
@@ -384,6 +438,37 @@ class _Common(TypedDict):
     deadline_s: float
 
 
+def _second_opinion(settings: ClassifierSettings, judge: "Judge | None") -> "SecondOpinion | None":
+    if judge is None or settings.second_stage is None:
+        return None
+    from guardproxy.guards.classifier import SecondOpinion
+
+    second = settings.second_stage
+    return SecondOpinion(judge, second.band.low, second.band.high, second.deadline_s, second.on_error)
+
+
+def _bands(settings: ClassifierSettings, first: "FirstStage") -> "BandsByTool":
+    from guardproxy.classifier.bands import Bands, BandsByTool, with_changes
+
+    default = with_changes(
+        Bands(first.thresholds.call, first.thresholds.tainted),
+        block=settings.threshold,
+        tainted=settings.tainted_threshold,
+        reask=settings.reask_threshold,
+        review=settings.review_threshold,
+    )
+    tools = {
+        pattern: with_changes(
+            default,
+            block=bands.threshold,
+            reask=bands.reask_threshold,
+            review=bands.review_threshold,
+        )
+        for pattern, bands in settings.tools.items()
+    }
+    return BandsByTool(default, tools)
+
+
 def _common(settings: GuardSettings) -> _Common:
     return {"mode": settings.mode, "on_error": settings.on_error, "deadline_s": settings.deadline_s}
 
@@ -419,12 +504,21 @@ def _access(settings: Settings) -> Access:
     )
 
 
-def _revision(settings: Settings, policy: Policy, engine: "Engine | None", artifact: "PrefixArtifact | None") -> str:
+def _revision(
+    settings: Settings,
+    policy: Policy,
+    first: "FirstStage | None",
+    engine: "Engine | None",
+    judge: "Judge | None",
+    artifact: "PrefixArtifact | None",
+) -> str:
     """Twelve hex digits of all that decides. Secrets are masked in the dump, so none goes into it."""
     parts: JsonObject = {
         "settings": settings.model_dump(mode="json", exclude={"listen", "audit", "log"}),
         "policy": policy.revision,
+        "first_stage": first.revision if first else None,
         "model": engine.revision if engine else None,
+        "judge": judge.revision if judge else None,
         "prefix": artifact.digest if artifact else None,
     }
     return hashlib.sha256(strict_json.encode(parts)).hexdigest()[:12]

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo
 
 from guardproxy.decision import Mode, OnError
+from guardproxy.judge.formats import FormatName
 from guardproxy.runtime import ToolResults
 from guardproxy.surfaces.refusal import DEFAULT_TEMPLATE
 from guardproxy.surfaces.surface import OnBlock, ProviderTools
@@ -220,18 +221,86 @@ class Guard(Section):
     enabled: bool = Field(True, description="A guard that is not enabled is not asked at all.")
 
 
+class Stages(StrEnum):
+    ALL = "all"
+    FIRST = "first"
+
+
+class ToolBands(Section):
+    """Other thresholds for some tools. What is null is as for every tool."""
+
+    threshold: Score | None = Field(None, description="Score from which a call is blocked.")
+    reask_threshold: Score | None = Field(None, description="Score from which the model is asked again.")
+    review_threshold: Score | None = Field(None, description="Score from which a call is marked for a person.")
+
+
+class Band(Section):
+    low: Score = Field(0.2, description="Scores below are left as they are.")
+    high: Score = Field(0.9, description="Scores above are left as they are.")
+
+
+class SecondStage(Section):
+    model: FilePath | None = Field(None, description="A GGUF file of a guard model or an instruct model, or:")
+    litellm: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        None, description="a model elsewhere, as litellm names it, such as openai/NAME. It is shown the calls."
+    )
+    api_key: SecretStr | None = Field(
+        None, description="litellm only: the provider's key. Without it litellm looks into the environment."
+    )
+    base_url: Annotated[str, Field(max_length=2048), AfterValidator(_base_url)] | None = Field(
+        None, description="litellm only: the root of the provider's API."
+    )
+    format: FormatName = Field(
+        FormatName.AUTO, description="model only: the prompt's format. auto goes by what the file says of itself."
+    )
+    band: Band = Field(default_factory=Band, description="Which of the first stages' scores it is asked about.")
+    context_tokens: int = Field(
+        2048, ge=1024, le=131072, description="model only: tokens of a whole prompt. Longer calls are read in parts."
+    )
+    workers: int = Field(
+        1, ge=1, le=64, description="model only: calls judged at once, each with a context of its own."
+    )
+    threads: int = Field(2, ge=1, le=256, description="model only: cores for each of the workers.")
+    queue: int = Field(
+        16, ge=1, le=65536, description="Calls that may wait for a worker, or with litellm be under way. More fail."
+    )
+    deadline_s: Seconds = Field(10, description="Seconds that one call may take, waiting included.")
+    on_error: OnError = Field(OnError.BLOCK, description="What happens to a call that it gives no verdict on.")
+
+
 class ClassifierGuard(Guard):
     mode: Mode = Field(Mode.MONITOR, description="enforce, or monitor: judge and record, but let pass.")
     deadline_s: Seconds = Field(2, description="Seconds that one review may take.")
-    model: FilePath | None = Field(None, description="A GGUF file; null takes the one that is shipped.")
+    stages: Stages = Field(
+        Stages.ALL, description="all, or first: wording and provenance alone, in microseconds, without llama.cpp."
+    )
+    model: FilePath | None = Field(
+        None, description="A GGUF file that judges in place of both stages; null takes the shipped ones."
+    )
     threads: int = Field(2, ge=1, le=256, description="Worker threads, each with a context of its own.")
     queue: int = Field(64, ge=1, le=65536, description="Inputs that may wait for a thread. Above it a review fails.")
     threshold: Score | None = Field(None, description="Score from which a call is blocked; null takes the model's own.")
     tainted_threshold: Score | None = Field(
         None, description="The same once a flagged tool result is in the conversation; null takes the model's own."
     )
+    reask_threshold: Score | None = Field(
+        None, description="Score from which, below the threshold, the model is asked again; null never asks."
+    )
+    review_threshold: Score | None = Field(
+        None, description="Score from which a call that passes is marked for a person to look at; null marks none."
+    )
+    result_threshold: Score | None = Field(
+        None, description="Score from which a tool result counts as holding orders; null takes the model's own."
+    )
+    tools: dict[str, ToolBands] = Field(
+        default_factory=dict,
+        description="Thresholds by pattern of tool names, as in send_*; the first that fits counts.",
+    )
     cache_size: int = Field(
         4096, ge=0, le=1 << 24, description="Verdicts that are kept, by digest of all that was read."
+    )
+    second_stage: SecondStage | None = Field(
+        None, description="A larger model that is asked about scores in a band; null asks none."
     )
 
 

@@ -1,38 +1,78 @@
-"""The local model's opinion of a call. It says a score for every call, and blocks from a threshold on."""
+"""The local model's opinion of calls and tool results. It says a score for every one, and blocks from a threshold on.
+
+Two stages. The first reads wording and provenance in microseconds, and decides what it is sure of. Only what lies
+within its band goes on to llama.cpp, and the two opinions are blended as the model's file says.
+"""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
-from guardproxy.classifier.breaker import BreakerState
+from guardproxy.breaker import BreakerState
+from guardproxy.classifier.bands import Bands, BandsByTool
 from guardproxy.classifier.cache import VerdictCache, digest_of
 from guardproxy.classifier.engine import Engine
-from guardproxy.classifier.scores import Scores
+from guardproxy.classifier.first_stage import FirstStage, ResultOpinion, features
 from guardproxy.classifier.serialise import VERSION, serialise_call
 from guardproxy.decision import Finding, Mode, OnError, Verdict
+from guardproxy.errors import GuardError
 from guardproxy.guards.guard import Context
-from guardproxy.model import CallKey, ToolCall, ToolResult, Turn
+from guardproxy.judge.judge import Judge
+from guardproxy.judge.view import view_of
+from guardproxy.model import CallKey, Request, ToolCall, ToolResult, Turn
+from guardproxy.provenance import Conversation, trace
+
+_LONG: Final = 16_384  # characters: what is longer is read on another thread, so that the loop goes on
+_LEAST: Final = 1e-9  # probabilities are kept this far from 0 and 1, where their log-odds end
 
 
 @dataclass(frozen=True, slots=True)
 class _Judgement:
-    scores: Scores
+    score: float
+    label: str
+    truncated: bool
+    unanswered: bool = False  # the larger model gave no verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A call as the first stage sees it. `truncated` says that not all of it could be read."""
+
+    call: ToolCall
+    text: str
+    numbers: tuple[float, ...]
     truncated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """A larger model, asked about calls whose score is at least `low` and below `high`; its score counts in place of
+    theirs. Where it gives none within `deadline_s`, `on_error` ALLOW keeps the first score, and BLOCK is no verdict."""
+
+    judge: Judge
+    low: float
+    high: float
+    deadline_s: float
+    on_error: OnError
+
+
 class ClassifierGuard:
-    """Thresholds are probabilities; None takes the model's own. A call that a flagged result may have steered is held
-    to the lower one. `cache_size` counts verdicts; 0 keeps none."""
+    """`deadline_s` is without the second opinion, which has its own. `engine` is None where only the first stage is
+    asked. `result_threshold` None takes the model's own. `cache_size` counts verdicts; 0 keeps none."""
 
     name = "classifier"
 
     def __init__(
         self,
         *,
-        engine: Engine,
+        first: FirstStage,
+        engine: Engine | None,
+        bands: BandsByTool,
         policy_revision: str,
-        threshold: float | None = None,
-        tainted_threshold: float | None = None,
+        second: SecondOpinion | None = None,
+        result_threshold: float | None = None,
         mode: Mode = Mode.MONITOR,
         on_error: OnError = OnError.BLOCK,
         deadline_s: float = 2.0,
@@ -40,71 +80,162 @@ class ClassifierGuard:
     ) -> None:
         self.mode = mode
         self.on_error = on_error
-        self.deadline_s = deadline_s
-        self.threshold = engine.calibration.threshold if threshold is None else threshold
-        own = engine.calibration.tainted_threshold if tainted_threshold is None else tainted_threshold
-        self.tainted_threshold = min(self.threshold, own)
-        self.truncated = 0  # calls of which the model could not read everything, cached ones included
+        self.deadline_s = deadline_s + (second.deadline_s if second else 0.0)
+        self.bands = bands
+        self.result_threshold = first.thresholds.result if result_threshold is None else result_threshold
+        self.truncated = 0  # calls and results that could not be read whole, cached ones included
+        self._first = first
         self._engine = engine
+        self._second = second
+        self._seconds: VerdictCache[float] = VerdictCache(cache_size)
         self._policy_revision = policy_revision
-        self._cache: VerdictCache[_Judgement] = VerdictCache(cache_size)
+        self._calls: VerdictCache[_Judgement] = VerdictCache(cache_size)
+        self._results: VerdictCache[ResultOpinion] = VerdictCache(max(cache_size, 1))
 
     @property
     def queue_depth(self) -> int:
-        return self._engine.queue_depth
+        return self._engine.queue_depth if self._engine else 0
 
     @property
     def breaker_state(self) -> BreakerState:
-        return self._engine.breaker_state
+        return self._engine.breaker_state if self._engine else BreakerState.CLOSED
 
     @property
     def cache_hits(self) -> int:
-        return self._cache.hits
+        return self._calls.hits
 
     @property
     def cache_misses(self) -> int:
-        return self._cache.misses
+        return self._calls.misses
 
     async def review(
         self, turn: Turn, calls: Sequence[ToolCall], context: Context
     ) -> Mapping[CallKey, Sequence[Finding]]:
         """A score for every call; raises GuardError as the engine does."""
         ends = asyncio.get_running_loop().time() + self.deadline_s
+        looked = await self._look(calls, context.request)
         findings: dict[CallKey, Sequence[Finding]] = {}
+        at_once = self._engine.threads if self._engine else len(calls)
         # No more at once than there are workers, so that one turn with many calls does not fill the queue for all.
-        for start in range(0, len(calls), self._engine.threads):
-            batch = calls[start : start + self._engine.threads]
-            judged = await asyncio.gather(*(self._judge(call, context, ends) for call in batch))
-            findings |= {call.key: self._findings(j, context) for call, j in zip(batch, judged, strict=True)}
+        for start in range(0, len(calls), at_once):
+            batch = looked[start : start + at_once]
+            judged = await asyncio.gather(*(self._judge_twice(look, context.request, ends) for look in batch))
+            findings |= {
+                look.call.key: self._findings(look.call, j, context) for look, j in zip(batch, judged, strict=True)
+            }
         return findings
 
     async def review_result(self, result: ToolResult, context: Context) -> Sequence[Finding]:
-        """Nothing: the shipped model was not trained to judge results."""
-        return ()
+        """How much it reads like an order to the agent."""
+        ends = asyncio.get_running_loop().time() + self.deadline_s
+        opinion = await self._opinion(result)
+        score = await self._result_score(opinion, ends)
+        self.truncated += opinion.truncated
+        if score >= self.result_threshold:
+            risk = Finding(self.name, "injected", "classifier_injection", Verdict.BLOCK, self.mode, score=score)
+        else:
+            risk = Finding(self.name, "score", "classifier_score", Verdict.ALLOW, self.mode, score=score)
+        return (risk, *self._unread(opinion.truncated))
 
-    async def _judge(self, call: ToolCall, context: Context, ends: float) -> _Judgement:
-        serialised = serialise_call(call, context.request)
-        key = self._key(serialised.text, serialised.truncated, bool(context.tainted))
-        judgement = self._cache.get(key)
+    async def _opinion(self, result: ToolResult) -> ResultOpinion:
+        key = digest_of(result.digest, self._first.revision)
+        opinion = self._results.get(key)
+        if opinion is None:
+            if len(result.text) > _LONG:
+                opinion = await asyncio.to_thread(self._first.judge_result, result.text)
+            else:
+                opinion = self._first.judge_result(result.text)
+            self._results.put(key, opinion)
+        return opinion
+
+    async def _look(self, calls: Sequence[ToolCall], request: Request) -> list[_Look]:
+        """What the first stage sees of each call."""
+        margins = [(await self._opinion(result)).margin for result in request.results]
+
+        def look() -> list[_Look]:
+            conversation = Conversation.of(request)
+            return [_look_at(call, request, conversation, margins) for call in calls]
+
+        size = sum(len(call.arguments) for call in calls) + sum(len(message.text) for message in request.messages) // 8
+        return look() if size <= _LONG else await asyncio.to_thread(look)
+
+    async def _judge_twice(self, look: _Look, request: Request, ends: float) -> _Judgement:
+        """And ask the larger model, if there is one and the score lies in its band."""
+        judgement = await self._judge(look, ends)
+        second = self._second
+        if second is None or not second.low <= judgement.score < second.high:
+            return judgement
+        key = digest_of(view_of(look.call, request).digest.hex(), second.judge.revision, self._policy_revision)
+        score = self._seconds.get(key)
+        if score is None:
+            try:
+                score = await second.judge.score(look.call, request, second.deadline_s)
+            except GuardError:
+                if second.on_error is OnError.BLOCK:
+                    raise
+                return replace(judgement, unanswered=True)
+            self._seconds.put(key, score)
+        return replace(judgement, score=score, label="judge")
+
+    async def _judge(self, look: _Look, ends: float) -> _Judgement:
+        key = digest_of(look.text, str(look.truncated), repr(look.numbers), *self._revisions())
+        judgement = self._calls.get(key)
         if judgement is None:
-            left = ends - asyncio.get_running_loop().time()
-            scores = await self._engine.score(serialised.text, left)
-            judgement = _Judgement(scores, serialised.truncated or scores.truncated)
-            self._cache.put(key, judgement)
+            judgement = await self._judge_anew(look, ends)
+            self._calls.put(key, judgement)
         self.truncated += judgement.truncated
         return judgement
 
-    def _key(self, text: str, truncated: bool, tainted: bool) -> bytes:
-        revisions = (VERSION, self._engine.revision, self._policy_revision)
-        return digest_of(text, str(truncated), str(tainted), *revisions)
+    async def _judge_anew(self, look: _Look, ends: float) -> _Judgement:
+        opinion = self._first.judge_call(look.numbers)
+        blend = self._first.call_blend
+        if self._engine is None or blend is None or not blend.asks(opinion.probability):
+            return _Judgement(opinion.probability, "risk", look.truncated)
+        scores = await self._engine.score(look.text, ends - asyncio.get_running_loop().time())
+        score = blend.probability(opinion.margin, _log_odds(scores.harmful))
+        return _Judgement(score, scores.label, look.truncated or scores.truncated)
 
-    def _findings(self, judgement: _Judgement, context: Context) -> Sequence[Finding]:
-        scores = judgement.scores
-        limit = self.tainted_threshold if context.tainted else self.threshold
-        if scores.harmful >= limit:
-            risk = Finding(self.name, scores.label, "classifier_risk", Verdict.BLOCK, self.mode, score=scores.harmful)
-        else:
-            risk = Finding(self.name, "score", "classifier_score", Verdict.ALLOW, self.mode, score=scores.harmful)
-        if not judgement.truncated:
-            return (risk,)
-        return (risk, Finding(self.name, "truncated", "classifier_truncated", Verdict.ALLOW, self.mode))
+    async def _result_score(self, opinion: ResultOpinion, ends: float) -> float:
+        blend = self._first.result_blend
+        if self._engine is None or blend is None or not blend.asks(opinion.probability):
+            return opinion.probability
+        scores = await self._engine.score(" ".join(opinion.suspects), ends - asyncio.get_running_loop().time())
+        return blend.probability(opinion.margin, _log_odds(scores.harmful))
+
+    def _revisions(self) -> tuple[str, ...]:
+        second = self._engine.revision if self._engine else ""
+        return (VERSION, second, self._first.revision, self._policy_revision)
+
+    def _findings(self, call: ToolCall, judgement: _Judgement, context: Context) -> Sequence[Finding]:
+        verdict, code = _meaning(self.bands.of(call.name), judgement.score, tainted=bool(context.tainted))
+        rule = judgement.label if verdict > Verdict.ALLOW else "score"
+        risk = Finding(self.name, rule, code, verdict, self.mode, score=judgement.score)
+        silent = (self._note("unanswered", "judge_unanswered"),) if judgement.unanswered else ()
+        return (risk, *silent, *self._unread(judgement.truncated))
+
+    def _note(self, rule: str, code: str) -> Finding:
+        return Finding(self.name, rule, code, Verdict.ALLOW, self.mode)
+
+    def _unread(self, truncated: bool) -> Sequence[Finding]:
+        return (self._note("truncated", "classifier_truncated"),) if truncated else ()
+
+
+def _look_at(call: ToolCall, request: Request, conversation: Conversation, margins: Sequence[float]) -> _Look:
+    text = serialise_call(call, request)
+    provenance = trace(call, conversation)
+    return _Look(call, text.text, features(provenance, margins), text.truncated or provenance.truncated)
+
+
+def _meaning(bands: Bands, score: float, *, tainted: bool) -> tuple[Verdict, str]:
+    if score >= bands.blocks_from(tainted=tainted):
+        return Verdict.BLOCK, "classifier_risk"
+    if bands.reask is not None and score >= bands.reask:
+        return Verdict.REASK, "classifier_doubt"
+    if bands.review is not None and score >= bands.review:
+        return Verdict.ALLOW, "classifier_review"
+    return Verdict.ALLOW, "classifier_score"
+
+
+def _log_odds(probability: float) -> float:
+    bounded = min(max(probability, _LEAST), 1 - _LEAST)
+    return math.log(bounded / (1 - bounded))

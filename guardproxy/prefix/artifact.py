@@ -4,7 +4,7 @@
     id: starter
     text: "…"                    # put into the model's mouth
     instruction: null            # what it is told where that cannot be done; null: made from the text
-    learned: {method: …, date: 2026-11-20, source: …}
+    learned: {method: …, date: 2026-11-20, source: …}   # and model and tasks, where `guardproxy learn` made it
     models: ["*"]                # globs over model names
     position: prefill            # or instruction: never prefilled
     scores: null                 # or perform and refuse, each {value, low, high, n}
@@ -69,6 +69,7 @@ def _iso_date(text: str) -> str:
 
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_sayable)]
 Line = Annotated[str, Field(min_length=1, max_length=500)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class _Section(BaseModel):
@@ -76,11 +77,14 @@ class _Section(BaseModel):
 
 
 class Learned(_Section):
-    """Where a prefix comes from. `method` is "hand-written" for one that was not learned."""
+    """Where a prefix comes from. `method` is "hand-written" for one that was not learned. `model` is the one that it
+    was learned for, `tasks` the digests of the task sets, by what they were used for."""
 
     method: Line
     date: Annotated[str, AfterValidator(_iso_date)] | None
     source: Line
+    model: Line | None = None
+    tasks: dict[Line, Digest] = Field(default_factory=dict)
 
 
 class Score(_Section):
@@ -99,10 +103,11 @@ class Score(_Section):
 
 
 class Scores(_Section):
-    """`perform`: benign tasks done; `refuse`: harmful tasks refused without acting."""
+    """`perform`: benign tasks done; `refuse`: harmful ones refused, without acting; `over_refuse`: benign ones."""
 
     perform: Score
     refuse: Score
+    over_refuse: Score | None = None
 
 
 class PrefixArtifact(_Section):
@@ -114,7 +119,7 @@ class PrefixArtifact(_Section):
     models: Annotated[list[Line], Field(min_length=1)]
     position: Annotated[Use, Field(strict=False)]
     scores: Scores | None
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    digest: Digest
 
     def fits(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.models)

@@ -1,4 +1,4 @@
-"""Providers that do not speak the OpenAI API, through litellm, which translates. The one module that imports it.
+"""Providers that do not speak the OpenAI API, through litellm, which translates.
 
 litellm takes seconds to import and much memory, so it is imported by `start`, on a thread, and only where an upstream
 of this kind is configured. It is kept to translation: no callbacks, no telemetry, no retries, no gateway for tools that
@@ -11,12 +11,10 @@ error texts that hold the provider's whole answer (see `litellm_shapes`).
 
 import asyncio
 import logging
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import ModuleType
 from typing import Any
 
 from guardproxy import strict_json
@@ -30,6 +28,7 @@ from guardproxy.errors import (
     UpstreamUnavailable,
 )
 from guardproxy.model import Credential
+from guardproxy.quiet_litellm import load as _load
 from guardproxy.strict_json import JsonObject
 from guardproxy.upstream import headers
 from guardproxy.upstream.litellm_shapes import chunk_tree, completion_tree, error_fields, finishes
@@ -283,24 +282,6 @@ class _Stream:
 
     def chunks(self) -> AsyncIterator[bytes]:
         return self._upstream.events(self._answer, self._deadline)
-
-
-def _load() -> ModuleType:
-    """litellm, made quiet. The first call takes seconds."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
-    import litellm
-
-    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.CRITICAL)
-        logger.propagate = False
-    litellm.suppress_debug_info = True
-    litellm.drop_params = True
-    litellm.turn_off_message_logging = True
-    litellm.user_url_validation = True  # it fetches images that messages name: never from private addresses
-    litellm.callbacks, litellm.success_callback, litellm.failure_callback = [], [], []
-    return litellm
 
 
 def _headers_of(answer: Any) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 import pytest
 
-from guardproxy.classifier.breaker import Breaker, BreakerState
+from guardproxy.breaker import Breaker, BreakerState
 from guardproxy.classifier.engine import (
     WINDOW_TOKENS,
     ClassifierFailure,

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 from guardproxy.config.audit_target import AuditTarget
 from guardproxy.config.runtime import Build, build, lay_foundation
-from guardproxy.config.settings import Guards, Settings
+from guardproxy.config.settings import Guards, Settings, Stages
 
-KNOWN = tuple(Guards.model_fields)
+FIRST_STAGE = "provenance"
+"""The classifier without llama.cpp: wording and provenance alone."""
+
+KNOWN = (*Guards.model_fields, FIRST_STAGE)
 
 
 class UnknownGuard(ValueError):
@@ -18,12 +21,14 @@ def build_with(settings: Settings, names: Sequence[str] | None) -> Build:
 
     Raises UnknownGuard and ConfigurationError.
     """
-    guards = {name: getattr(settings.guards, name) for name in KNOWN}
+    guards = {name: getattr(settings.guards, name) for name in Guards.model_fields}
     for name in names or ():
         if name not in KNOWN:
             raise UnknownGuard(f"{name!r} is no guard of this version; known are {', '.join(KNOWN)}")
     for name, guard in guards.items():
         update: dict[str, object] = {"enabled": name in names} if names else {}
+        if name == "classifier" and names and FIRST_STAGE in names and name not in names:
+            update = {"enabled": True, "stages": Stages.FIRST}
         if "cache_size" in type(guard).model_fields:
             update["cache_size"] = 0
         guards[name] = guard.model_copy(update=update)

@@ -22,6 +22,12 @@ _STRING_OR_COMMENT = re.compile(
     rb"""#[^\n]*|(\"{3}|'{3})[\s\S]*?\1|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL
 )
 
+# The grammar of bash asks the C library's `isalnum` and its like about every character, which read far beyond their
+# tables for those above U+FFFF: the process dies, or not, by where its memory lies. Such a character is part of a word
+# to the shell, and so is what takes its place, which has as many bytes.
+_BEYOND_THE_TABLES = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")
+_IN_THEIR_PLACE = "\u00ff\u00ff".encode()
+
 Stop = Callable[[], bool]
 
 
@@ -46,10 +52,14 @@ def _language(name: str) -> tree_sitter.Language:
 
 
 def parse(language: str, source: bytes, stop: Stop) -> tree_sitter.Node:
-    """The root of the tree of `source`; `language` is bash or python. Raises TooComplex."""
+    """The root of the tree of `source`; `language` is bash or python. Raises TooComplex.
+
+    Characters above U+FFFF are others in the tree.
+    """
     too_slow = _too_starred if language == "python" else _too_piped
     if len(source) > MAX_SOURCE or _too_nested(source) or too_slow(source):
         raise TooComplex
+    source = _BEYOND_THE_TABLES.sub(_IN_THEIR_PLACE, source)
     parser = tree_sitter.Parser(_language(language))
     if len(source) < 512:
         return parser.parse(source).root_node

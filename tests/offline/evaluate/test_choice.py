@@ -31,6 +31,12 @@ def test_unnamed_it_is_those_of_the_configuration(settings: Settings) -> None:
     assert guards(without, "classifier") == ["classifier"]
 
 
+def test_provenance_is_the_classifier_without_llama_cpp(settings: Settings) -> None:
+    build = build_with(settings, ["provenance"])
+    assert build.engine is None
+    assert [guard.name for guard in build.runtime.guards] == ["classifier"]
+
+
 def test_an_unknown_name_is_refused_with_the_known_ones(settings: Settings) -> None:
     with pytest.raises(UnknownGuard, match=r"'oracle' is no guard.*rules, declared_tools, classifier"):
         build_with(settings, ["rules", "oracle"])

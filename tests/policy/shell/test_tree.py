@@ -14,6 +14,26 @@ def test_nodes_have_their_text(source: bytes) -> None:
     assert text_of(root.children[0]) == source.decode().splitlines()[0]
 
 
+def test_characters_beyond_the_c_library_s_tables_do_not_end_the_process() -> None:
+    """They did in one process of two, by where its memory lay."""
+    program = """
+import random
+from guardproxy.policy.shell.tree import never, parse
+draw = random.Random(1)
+marks = " ${}()'|&;<>#=[]*?ab1_-"
+for _ in range(2000):
+    pieces = [draw.choice([chr(draw.randint(0x10000, 0x10FFFF)), draw.choice(marks)]) for _ in range(40)]
+    parse("bash", "".join(pieces).encode(), never)
+"""
+    for _ in range(4):
+        assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+def test_they_stay_part_of_a_word() -> None:
+    root = parse("bash", "cat ~/\U0001f4c1/.ssh/id_rsa".encode(), never)
+    assert [text_of(word) for word in root.children[0].children] == ["cat", "~/\u00ff\u00ff/.ssh/id_rsa"]
+
+
 def test_a_stop_signal_ends_it() -> None:
     with pytest.raises(TooComplex):
         parse("bash", LONG * 50, lambda: True)

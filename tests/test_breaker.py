@@ -1,4 +1,4 @@
-from guardproxy.classifier.breaker import Breaker, BreakerState
+from guardproxy.breaker import Breaker, BreakerState
 
 
 class Clock:

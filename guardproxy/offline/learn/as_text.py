@@ -1,0 +1,124 @@
+"""An outcome for a terminal, and as one JSON object."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from guardproxy.offline.learn.pool import Entry
+from guardproxy.offline.learn.run import Outcome
+from guardproxy.offline.learn.scoring import Measured, Scoring, Share, score
+
+ROWS = (
+    ("benign_done", "benign tasks done"),
+    ("benign_refused", "benign tasks refused"),
+    ("harmful_refused", "harmful tasks refused"),
+    ("attack_success", "harmful tasks done"),
+)
+
+
+def shares(measured: Measured) -> dict[str, Share]:
+    return {
+        "benign_done": measured.performed,
+        "benign_refused": measured.over_refused,
+        "harmful_refused": measured.refused,
+        "attack_success": measured.attacked,
+    }
+
+
+def text_of(outcome: Outcome) -> str:
+    return "\n".join(_lines(outcome)) + "\n"
+
+
+def _lines(outcome: Outcome) -> Iterator[str]:
+    verdict, state = outcome.verdict, outcome.state
+    prefixes, rounds = len(state.candidates), len(state.rounds)
+    yield f"{prefixes} prefixes in {rounds} rounds; ended: {outcome.ended}; position: {outcome.position}"
+    if verdict is None:
+        yield f"no prefix does {outcome.floor:.0%} of the benign tasks or more, or the budget ended"
+    else:
+        n = verdict.with_prefix
+        yield f"on {n.performed.n} benign and {n.refused.n} harmful tasks that chose nothing, with 95 % intervals:"
+        yield f"  {'':<24} {'without':<20} with the prefix"
+        without, having = shares(verdict.without), shares(verdict.with_prefix)
+        for key, title in ROWS:
+            yield f"  {title:<24} {_percent(without[key]):<20} {_percent(having[key])}"
+        kept = "kept" if verdict.keeps_floor else "NOT KEPT: refused"
+        yield f"floor of benign tasks done: {verdict.floor:.0%}, {kept}"
+        if not verdict.helps:
+            yield "the prefix brings nothing: NOT ACCEPTED"
+        yield f"prefix: {verdict.chosen.candidate.text}"
+    yield from _cost(outcome)
+
+
+def _cost(outcome: Outcome) -> Iterator[str]:
+    spent = outcome.state.spent
+    estimated = f" ({spent.estimated} answers estimated)" if spent.estimated else ""
+    yield f"cost: {spent.calls} calls, {spent.tokens} tokens{estimated}"
+    if spent.troubles:
+        yield f"tried again: {_counts(spent.troubles)}"
+    if outcome.state.unscored:
+        yield f"episodes without an answer, not scored: {_counts(outcome.state.unscored)}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+
+
+def _percent(share: Share) -> str:
+    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]" if share.n else "-"
+
+
+def tree_of(outcome: Outcome) -> dict[str, Any]:
+    verdict, state = outcome.verdict, outcome.state
+    return {
+        "model": outcome.search.model,
+        "position": outcome.position.value,
+        "notes": list(state.notes),
+        "scoring": outcome.search.scoring.value,
+        "ended": outcome.ended.value,
+        "rounds": len(state.rounds),
+        "prefixes": len(state.candidates),
+        "floor": outcome.floor,
+        "accepted": verdict is not None and verdict.passes,
+        "prefix": None if verdict is None else entry_tree(verdict.chosen),
+        "held_out": None
+        if verdict is None
+        else {"without": measured_tree(verdict.without), "with": measured_tree(verdict.with_prefix)},
+        "search": {
+            "without": measured_tree(outcome.without),
+            "best_by_round": [
+                {"round": round, "score": _finite(outcome.pool.best_until(round))} for round in sorted(state.rounds)
+            ],
+        },
+        "cost": {
+            "calls": state.spent.calls,
+            "tokens": state.spent.tokens,
+            "answers_estimated": state.spent.estimated,
+            "tried_again": dict(state.spent.troubles),
+            "unscored": dict(state.unscored),
+        },
+    }
+
+
+def entry_tree(entry: Entry) -> dict[str, Any]:
+    faithful = score(entry.measured, Scoring.FAITHFUL).combined
+    bounds = score(entry.measured, Scoring.BOUNDS).combined
+    own = entry.candidate
+    return {"id": own.id, "text": own.text, "source": own.source, "score_bounds": bounds, "score_faithful": faithful}
+
+
+def measured_tree(measured: Measured) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, share in shares(measured).items():
+        tree[key] = _finite(share.value)
+        tree[f"{key}_ci"] = [share.low, share.high]
+    tree["benign_n"], tree["harmful_n"] = measured.performed.n, measured.refused.n
+    tree["faithful"] = {
+        "perform": _finite(measured.acted_by_keywords.value),
+        "refuse": _finite(measured.refused_by_keywords.value),
+    }
+    return tree
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
