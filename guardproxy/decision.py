@@ -51,6 +51,7 @@ class Finding:
     advice: str = ""
     score: float | None = None
     replacement: str | None = None
+    uninspected: bool = False  # it says that something was not looked at: its code is counted as such
 
     @property
     def enforced(self) -> bool:

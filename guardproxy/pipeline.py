@@ -228,6 +228,7 @@ async def review_results(request: Request, runtime: Runtime, exchange: Exchange)
             review = await review_result(runtime.guards, result, context)
             exchange.guard_seconds += time.perf_counter() - started
             exchange.uninspected.update(f"guard_failed_{guard}" for guard in review.failures_allowed)
+            exchange.uninspected.update(review.uninspected)
             verdict = review.flagged
             if review.certain:
                 runtime.taint.remember(runtime.revision, result.digest, verdict)
@@ -326,5 +327,7 @@ def _note_uninspected(talk: _Talk, turn: Turn) -> None:
 
 
 def _note_failures_allowed(exchange: Exchange, permit: Permit) -> None:
-    """A call that passed because a guard failed open was not inspected by it: say so."""
+    """A call that passed because a guard failed open was not inspected by it, nor was what a guard could not read."""
     exchange.uninspected.update(f"guard_failed_{guard}" for guard in permit.decision.failures_allowed)
+    found = (finding for findings in permit.decision.findings.values() for finding in findings)
+    exchange.uninspected.update(finding.code for finding in found if finding.uninspected)

@@ -32,11 +32,13 @@ class ResultReview:
     flagged: bool
     certain: bool
     failures_allowed: tuple[str, ...] = ()
+    uninspected: tuple[str, ...] = ()  # codes of findings that say so
 
 
 async def review_result(guards: Sequence[Guard], result: ToolResult, context: Context) -> ResultReview:
     """Whether any guard flags a tool result. A guard that fails flags it, unless its `on_error` is allow."""
     failed: list[Guard] = []
+    uninspected: list[str] = []
     for guard in guards:
         try:
             async with asyncio.timeout(guard.deadline_s):
@@ -45,11 +47,12 @@ async def review_result(guards: Sequence[Guard], result: ToolResult, context: Co
             _log.warning("guard %s failed on a tool result: %s", guard.name, type(error).__name__)
             failed.append(guard)
             continue
+        uninspected += [f.code for f in findings if f.uninspected]
         if any(f.enforced and f.verdict is not Verdict.ALLOW for f in findings):
-            return ResultReview(flagged=True, certain=True)
+            return ResultReview(flagged=True, certain=True, uninspected=tuple(uninspected))
     flagged = any(guard.on_error is OnError.BLOCK and guard.mode is Mode.ENFORCE for guard in failed)
     allowed = tuple(guard.name for guard in failed if guard.on_error is OnError.ALLOW)
-    return ResultReview(flagged, certain=not failed, failures_allowed=allowed)
+    return ResultReview(flagged, certain=not failed, failures_allowed=allowed, uninspected=tuple(uninspected))
 
 
 def _as_rewritten(turn: Turn, permit: Permit) -> Turn:

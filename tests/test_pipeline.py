@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -357,6 +358,13 @@ def test_a_call_that_passed_because_a_guard_failed_open_is_counted(guarding: Gua
     under_test = proxy([GOOD], guards=[guarding(delay_s=1.0, deadline_s=0.01, on_error=OnError.ALLOW, name="slow")])
     assert names(under_test.ask()) == ["good"]
     assert under_test.exchange.uninspected == {"guard_failed_slow": 1}
+
+
+def test_what_a_guard_could_not_read_is_counted() -> None:
+    unread = replace(finding(Verdict.ALLOW), code="classifier_truncated", uninspected=True)
+    under_test = proxy([GOOD], guards=[FakeGuard(lambda call: [unread])])
+    assert names(under_test.ask()) == ["good"]
+    assert under_test.exchange.uninspected == {"classifier_truncated": 1}
 
 
 def test_without_guards_no_call_passes() -> None:

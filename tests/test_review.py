@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,6 +125,7 @@ class Reader(FakeGuard):
 
 
 CLEAN, FLAGS, FAILS = Reader(()), Reader([finding(Verdict.REASK)]), Reader(RuntimeError())
+UNREAD = Reader([replace(finding(Verdict.ALLOW), code="classifier_truncated", uninspected=True)])
 LATE = Reader((), delay_s=5, deadline_s=0.01)
 OPEN = Reader(RuntimeError(), on_error=OnError.ALLOW, name="open")
 MONITORED = Reader([finding(Verdict.BLOCK, mode=Mode.MONITOR)], mode=Mode.MONITOR)
@@ -136,6 +138,8 @@ MONITORED = Reader([finding(Verdict.BLOCK, mode=Mode.MONITOR)], mode=Mode.MONITO
         ([CLEAN], ResultReview(False, True)),
         ([Reader([finding(Verdict.ALLOW)])], ResultReview(False, True)),
         ([CLEAN, FLAGS], ResultReview(True, True)),
+        ([UNREAD], ResultReview(False, True, uninspected=("classifier_truncated",))),
+        ([UNREAD, FLAGS], ResultReview(True, True, uninspected=("classifier_truncated",))),
         ([MONITORED], ResultReview(False, True)),
         ([FAILS], ResultReview(True, False)),
         ([LATE], ResultReview(True, False)),

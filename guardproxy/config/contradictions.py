@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from guardproxy.config.address import is_loopback, is_wildcard, leads_to
-from guardproxy.config.settings import STDOUT, Settings, Upstream, UpstreamKind
+from guardproxy.config.settings import STDOUT, Settings, Stages, Upstream, UpstreamKind
 from guardproxy.strict_yaml import Place
 from guardproxy.telemetry.record import Content
 
@@ -55,6 +55,9 @@ def _guards(settings: Settings) -> Iterator[Contradiction]:
 
 def _thresholds(settings: Settings) -> Iterator[Contradiction]:
     classifier: Place = ("guards", "classifier")
+    if settings.guards.classifier.model is not None and settings.guards.classifier.stages is Stages.FIRST:
+        problem = "is asked of nothing where stages is first"
+        yield Contradiction((*classifier, "model"), problem, ((*classifier, "stages"),))
     threshold, tainted = settings.guards.classifier.threshold, settings.guards.classifier.tainted_threshold
     if threshold is not None and tainted is not None and tainted > threshold:
         problem = "must not be above threshold: taint never loosens"

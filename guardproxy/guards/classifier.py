@@ -115,7 +115,7 @@ class ClassifierGuard:
         ends = asyncio.get_running_loop().time() + self.deadline_s
         looked = await self._look(calls, context.request)
         findings: dict[CallKey, Sequence[Finding]] = {}
-        at_once = self._engine.threads if self._engine else len(calls)
+        at_once = self._engine.threads if self._engine else 1 if self._second else max(len(calls), 1)
         # No more at once than there are workers, so that one turn with many calls does not fill the queue for all.
         for start in range(0, len(calls), at_once):
             batch = looked[start : start + at_once]
@@ -214,7 +214,8 @@ class ClassifierGuard:
         return (risk, *silent, *self._unread(judgement.truncated))
 
     def _note(self, rule: str, code: str) -> Finding:
-        return Finding(self.name, rule, code, Verdict.ALLOW, self.mode)
+        """Of what was not looked at."""
+        return Finding(self.name, rule, code, Verdict.ALLOW, self.mode, uninspected=True)
 
     def _unread(self, truncated: bool) -> Sequence[Finding]:
         return (self._note("truncated", "classifier_truncated"),) if truncated else ()

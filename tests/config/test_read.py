@@ -209,6 +209,10 @@ FAULTS = [
         ["guardproxy.yaml:4: guards.classifier.tainted_threshold: must not be above threshold: taint never loosens"],
     ),
     (
+        "guards:\n  classifier:\n    stages: first\n    model: /etc/hostname\n",
+        ["guardproxy.yaml:4: guards.classifier.model: is asked of nothing where stages is first"],
+    ),
+    (
         "audit:\n  path: '-'\n  content: full\n",
         [
             "guardproxy.yaml:3: audit.content: full needs a file, which is made readable for its owner alone; "

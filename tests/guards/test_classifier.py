@@ -146,6 +146,7 @@ def test_what_was_not_read_is_said(engine: Engine) -> None:
     guard = guard_of(engine, threshold=1.0, tainted_threshold=1.0)
     (findings,) = review(guard, call("x " * 50_000)).values()
     assert [f.code for f in findings] == ["classifier_score", "classifier_truncated"]
+    assert [f.uninspected for f in findings] == [False, True]
     assert all(f.verdict is Verdict.ALLOW for f in findings)
     assert guard.truncated == 1
     review(guard, call("x " * 50_000))
@@ -237,10 +238,14 @@ class FixedJudge:
 
     def __init__(self, said: float | None) -> None:
         self.said = said
-        self.asked = 0
+        self.asked = self.under_way = self.at_once = 0
 
     async def score(self, call: ToolCall, request: Request, deadline_s: float) -> float:
         self.asked += 1
+        self.under_way += 1
+        self.at_once = max(self.at_once, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
         if self.said is None:
             raise JudgeTimeout("no verdict")
         return self.said
@@ -266,6 +271,12 @@ def test_a_larger_model_is_asked_once_for_the_same_call() -> None:
     guard = judged_by(judge, 0.4, 0.6)
     assert review(guard, call("ls")) == review(guard, call("ls"))
     assert judge.asked == 1
+
+
+def test_the_calls_of_a_large_turn_do_not_fill_its_queue() -> None:
+    judge = FixedJudge(0.0)
+    review(judged_by(judge, 0.4, 0.6), *(call(f"echo {i}", i) for i in range(20)))
+    assert (judge.asked, judge.at_once) == (20, 1)
 
 
 def test_without_its_verdict_there_is_none_unless_the_first_score_may_stand() -> None:

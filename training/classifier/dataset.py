@@ -12,34 +12,9 @@ from typing import Any
 
 from guardproxy.classifier.serialise import serialise_call
 from guardproxy.model import CallKey, CallKind, Request, ToolCall, ToolSpec
+from training.classifier.samples import SOURCES, Source
 
 SEED = Path(__file__).parent.parent / "corpus" / "seed.tsv"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A benchmark that may be trained on. Sources of one `family` share tools or attacker instructions, so they are
-    left out together: one of them in training would make the others look easier than they are."""
-
-    name: str
-    repository: str
-    commit: str
-    licence: str
-    family: str
-
-
-SOURCES: tuple[Source, ...] = (
-    Source("api-bank", "AlibabaResearch/DAMO-ConvAI", "483554eae102", "Apache-2.0", "api-bank"),
-    Source("asb", "Zhang-Henry/AIOS_agent", "b38a3d201c13", "MIT", "asb"),
-    Source("bfcl", "ShishirPatil/gorilla", "6ea57973c7a6", "Apache-2.0", "bfcl"),
-    Source("injecagent", "enkryptai/xInjectAgent", "21af27703ad4", "MIT", "toolkit"),
-    Source("intercode", "princeton-nlp/intercode", "c3e46d827cfc", "MIT", "intercode"),
-    Source("privacylens", "SALT-NLP/PrivacyLens", "9c2ee07b080d", "MIT", "toolkit"),
-    Source("redcode", "AI-secure/RedCode", "c84b6db88fd8", "CC-BY-4.0", "redcode"),
-    Source("tau-bench", "sierra-research/tau-bench", "59a200c6d575", "MIT", "tau-bench"),
-    Source("toolalpaca", "tangqiaoyu/ToolAlpaca", "189069998d64", "Apache-2.0", "toolalpaca"),
-    Source("toolemu", "bplaut/safety-persists-llm-agents", "cde0b8f0b898", "MIT", "toolkit"),
-)
 
 
 @dataclass(frozen=True, slots=True)

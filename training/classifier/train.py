@@ -24,11 +24,12 @@ from guardproxy.classifier.engine import WINDOW_TOKENS
 from guardproxy.classifier.llama import Pooling
 from guardproxy.classifier.model_file import SHIPPED
 from guardproxy.classifier.serialise import VERSION
-from training.classifier.dataset import SOURCES, Example, read_examples
+from training.classifier.dataset import Example, read_examples
 from training.classifier.encoder import Head, write_encoder
 from training.classifier.features import cached_features, features
 from training.classifier.head import Linear, fit
 from training.classifier.measure import by_source, calibration_error, false_positives, threshold_for
+from training.classifier.samples import SOURCES
 
 Array = npt.NDArray[np.float64]
 Features = Sequence[npt.NDArray[np.float32]]
