@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-slow frameworks parity fuzz check format bench train lock clean
+.PHONY: help install serve test test-slow frameworks parity fuzz check format bench bench-ping train organisms lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,11 +52,18 @@ format: install ## format, and mend what the linter can
 bench: install ## one JSON object on standard output: what the proxy costs
 	@$(py) -m bench $(ARGS)
 
+bench-ping: install ## one JSON object: a prefix learned from scratch on the embedded model (ARGS="--seeds 3 --faithful")
+	@$(py) -m bench.ping $(ARGS)
+
 train: install ## the shipped models anew, from their recipe (DATA=DIR with benchmark rows, one JSONL file a source)
 	@$(py) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/train \
 		--requirement training/classifier/requirements.txt >&2
-	PYTHONPATH=$(VENV)/train $(py) -m training.classifier.first_stage $(if $(DATA),--data $(DATA))
 	PYTHONPATH=$(VENV)/train $(py) -m training.classifier $(if $(DATA),--data $(DATA)) $(ARGS)
+
+organisms: install ## the embedded model anew, from nothing (ARGS="--seed 2 --out FILE" and so on); needs PyTorch
+	@$(py) -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/organisms \
+		--requirement training/organisms/requirements.txt >&2
+	PYTHONPATH=$(VENV)/organisms nice -n 5 $(py) -m training.organisms $(ARGS)
 
 lock: ## pin the newest versions that pyproject.toml allows; needs uv
 	@cd requirements

@@ -42,7 +42,12 @@ class Exchange:
     prefix_position: str = "none"
     prefix_outcome: str = "off"
     prefix_id: str = ""
+    prefix_arm: str = ""  # empty: no prefix is at work for this model
+    prefix_reply: str = ""  # what the model's last turn was: refusal, calls or text; empty as for the arm
+    prefix_tampering: Counter[str] = field(default_factory=Counter)  # result_imitated, user_cancelled…
     tainted_results: tuple[str, ...] = ()  # digests of the tool results that a guard flagged
+    request_risk: float | None = None  # the highest score of what the user asks for; None where no guard judged it
+    request_flagged: bool = False
     uninspected: Counter[str] = field(default_factory=Counter)
     usage: Mapping[str, Any] | None = None
     upstream_headers: Sequence[tuple[str, str]] = ()  # those that may pass to the client

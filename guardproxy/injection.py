@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from guardproxy.errors import GuardproxyError, UpstreamRefusal
 from guardproxy.exchange import Exchange
-from guardproxy.model import Injection, Request
+from guardproxy.model import Injection, Request, Turn
+from guardproxy.prefix.arms import arm_of
 from guardproxy.prefix.echo import EchoFilter
 from guardproxy.prefix.injector import Inject, Plan, Prefixer, Reason, Skip
+from guardproxy.prefix.integrity import Tampering
 from guardproxy.prefix.probe import probe
-from guardproxy.prefix.verification import ProbeAnswer
+from guardproxy.prefix.refusals import is_refusal, without
+from guardproxy.prefix.verification import Outcome, ProbeAnswer
 from guardproxy.stream.frame import Frame
 from guardproxy.surfaces.surface import Surface
 
@@ -24,15 +27,30 @@ AskOnce = Callable[[Request], Awaitable[Frame]]
 """Sends a whole (not streamed) request to the upstream and returns its one frame. Raises UpstreamError."""
 
 _OFF = Skip(Reason.OFF)
+_READ = 2000  # characters of an answer in which it refuses, if it does
 _probes: set[asyncio.Task[None]] = set()  # a task that nobody refers to may be collected while it runs
+
+
+def tampering_with(prefixer: Prefixer | None, text: str) -> Sequence[Tampering]:
+    """What in a text from outside works against the prefixes at work."""
+    return prefixer.integrity.of(text) if prefixer is not None else ()
 
 
 class PrefixStage:
     """For one attempt. Without a prefixer, or where it skips the request, everything passes untouched."""
 
     def __init__(
-        self, prefixer: Prefixer | None, surface: Surface, request: Request, upstream: str, exchange: Exchange
+        self,
+        prefixer: Prefixer | None,
+        surface: Surface,
+        request: Request,
+        upstream: str,
+        exchange: Exchange,
+        identity: str = "",
     ) -> None:
+        """`identity` is the client's: with the conversation's first words it chooses the arm."""
+        concerned = prefixer is not None and prefixer.concerns(request.model)
+        self._arm = arm_of(prefixer.arms, request, identity) if prefixer is not None and concerned else None
         self._prefixer = prefixer
         self._surface = surface
         self._request = request
@@ -75,21 +93,35 @@ class PrefixStage:
             _probes.add(task)
             task.add_done_callback(_probes.discard)
 
+    def note_reply(self, turn: Turn) -> None:
+        """What the model did with it, or without it, for the comparison of arms."""
+        if self._arm is not None:
+            said = self._plan.injection.text if isinstance(self._plan, Inject) else ""
+            self._exchange.prefix_reply = _reply(turn, said)
+
     def _replan(self) -> None:
         self._plan: Plan = _OFF
         self._echo: EchoStage | None = None
         if self._prefixer is None:
             return
-        self._plan = self._prefixer.plan(self._request, self._upstream, self._surface.positions)
-        match self._plan:
+        exchange = self._exchange
+        exchange.prefix_arm = self._arm.name if self._arm else ""
+        plan = self._prefixer.plan(
+            self._request, self._upstream, self._surface.positions, arm=self._arm, risk=_risk(exchange)
+        )
+        match plan:
             case Skip():
-                self._exchange.prefix_position, self._exchange.prefix_id = "none", ""
-                self._exchange.prefix_outcome = self._plan.label
+                exchange.prefix_position, exchange.prefix_id, exchange.prefix_outcome = "none", "", plan.label
+                self._plan = plan
             case Inject(injection, artifact_id):
-                self._exchange.prefix_position, self._exchange.prefix_id = injection.position.value, artifact_id
-                self._exchange.prefix_outcome = "unverified"
-                texts = self._prefixer.echo_filter(self._plan)
-                self._echo = EchoStage(self._surface, texts) if texts else None
+                exchange.prefix_position, exchange.prefix_id = injection.position.value, artifact_id
+                if self._arm is not None and self._arm.shadow:
+                    exchange.prefix_outcome = Outcome.SHADOW.value
+                    return
+                exchange.prefix_outcome = Outcome.UNVERIFIED.value
+                self._plan = plan
+                texts = self._prefixer.echo_filter(plan)
+                self._echo = EchoStage(self._surface, texts, self._request.choices) if texts else None
 
     async def _probe(self, prefixer: Prefixer, ask_once: AskOnce) -> None:
         assert isinstance(self._plan, Inject)
@@ -108,12 +140,30 @@ class PrefixStage:
             _log.warning("the probe of upstream %s came to nothing: %s", self._upstream, type(error).__name__)
 
 
+def _risk(exchange: Exchange) -> float | None:
+    """Of the request, as the gate is to see it: not known, so that the prefix goes in, where a tool result is tainted
+    or something works against the prefix."""
+    if exchange.tainted_results or exchange.prefix_tampering:
+        return None
+    return exchange.request_risk
+
+
+def _reply(turn: Turn, prefix: str) -> str:
+    """A refusal is said in the first person and calls nothing; the prefix's own words are not the model's."""
+    if turn.calls:
+        return "calls"
+    said = "\n".join(text[: _READ + len(prefix)] for text in turn.texts.values())
+    return "refusal" if is_refusal(without(said, prefix)) else "text"
+
+
 class EchoStage:
     """Takes the echo of a prefix out of frames, however it is spread over them."""
 
-    def __init__(self, surface: Surface, texts: EchoFilter) -> None:
+    def __init__(self, surface: Surface, texts: EchoFilter, choices: int = 1) -> None:
         self._surface = surface
         self._texts = texts
+        self._choices = choices
+        self._over = False
         self._undecided: set[int] = set()
         self._held: list[Frame] = []
 
@@ -122,6 +172,8 @@ class EchoStage:
         return self._texts.echoed
 
     def receive(self, frame: Frame) -> Sequence[Frame]:
+        if self._over:
+            return (frame,)
         if frame.tree is None:
             return [*self._take_held(), frame]
         texts = self._surface.texts_of(frame)
@@ -132,7 +184,10 @@ class EchoStage:
             if rest and (choice in texts or not self._put_back(choice, rest)):
                 shown[choice] = shown.get(choice, "") + rest
         self._held.append(self._surface.with_texts(frame, shown) if shown else frame)
-        return () if self._undecided else self._take_held()
+        if self._undecided:
+            return ()
+        self._over = self._texts.settled(self._choices)
+        return self._take_held()
 
     def _shown(self, texts: Mapping[int, str]) -> dict[int, str]:
         """What each choice shows of the frame's text: nothing while it may be part of an echo."""

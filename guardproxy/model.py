@@ -160,7 +160,13 @@ class Position(StrEnum):
     CONTINUE_FINAL_MESSAGE = "continue_final_message"
     PREFIX_FLAG = "prefix_flag"
     TRAILING_ASSISTANT = "trailing_assistant"
+    SUFFIX = "suffix"  # at the end of what the user said last
     INSTRUCTION = "instruction"
+
+    @property
+    def prefills(self) -> bool:
+        """Whether the text is the beginning of the model's own turn, and so may come back in the answer."""
+        return self not in (Position.SUFFIX, Position.INSTRUCTION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """READ FIRST: the path of a request, top to bottom. Streamed and whole answers take the same one.
 
-    surface.parse -> stored past -> review of unseen tool results -> learned prefix -> upstream -> frames -> gate
-                  -> review of the turn -> allow | rewrite | reask (and round again) | block
+    surface.parse -> stored past -> review of unseen tool results and of the request -> learned prefix -> upstream
+                  -> frames -> gate -> review of the turn -> allow | rewrite | reask (and round again) | block
 
 What is here sees protocols and plain values only; `app.py` owns the socket and is where errors become responses.
 """
@@ -15,10 +15,10 @@ from typing import Any
 from guardproxy.decision import Permit, Reask, Verdict, block_reasked
 from guardproxy.errors import BlockedByGuard, PreviousResponseNotFound, UpstreamRefusal
 from guardproxy.exchange import Attempt, Exchange
-from guardproxy.guards.guard import Context
 from guardproxy.injection import PrefixStage
+from guardproxy.intake import RequestReview, review_results
 from guardproxy.model import CallKey, CallKind, Credential, Request, Turn
-from guardproxy.review import review_result, review_turn
+from guardproxy.review import review_turn
 from guardproxy.runtime import Runtime, ToolResults
 from guardproxy.stream.frame import Frame
 from guardproxy.stream.gate import Gate
@@ -59,13 +59,18 @@ async def answer(
     _note_request(exchange, request, upstream)
     request = exchange.request = await _with_past(surface, request, client, runtime, upstream)
     exchange.uninspected.update(f"content_{kind}" for kind in request.uninspected)
-    tainted = await review_results(request, runtime, exchange)
-    context = Context(request, runtime.revision, tainted)
-    if tainted and runtime.tool_results is ToolResults.WITHHOLD:
-        request = surface.without_results(request, tainted, _WITHHELD)
+    context = await review_results(request, runtime, exchange)
+    if context.tainted and runtime.tool_results is ToolResults.WITHHOLD:
+        request = surface.without_results(request, context.tainted, _WITHHELD)
     writer = surface.writer(request)
     watch = watch_for(request, runtime.text_calls, runtime.hold_text_actions)
-    await _take_turns(_Talk(surface, request, upstream, client, runtime, exchange, context, emit, writer, watch))
+    review = RequestReview(runtime, context, exchange)
+    try:
+        if runtime.prefixer is not None and runtime.prefixer.gated:
+            await review.context()
+        await _take_turns(_Talk(surface, request, upstream, client, runtime, exchange, review, emit, writer, watch))
+    finally:
+        review.drop()
 
 
 @dataclass(slots=True)
@@ -78,7 +83,7 @@ class _Talk:
     client: Client
     runtime: Runtime
     exchange: Exchange
-    context: Context
+    review: RequestReview
     emit: Emit
     writer: Writer
     watch: Watch | None  # for calls written in text
@@ -102,7 +107,8 @@ class _Attempt:
     def begin(cls, talk: _Talk, asked: Request) -> "_Attempt":
         reader = talk.surface.reader(asked)
         gate = Gate(reader, hold_all=talk.runtime.hold_turn, hold_end=asked.stored, watch=talk.watch)
-        stage = PrefixStage(talk.runtime.prefixer, talk.surface, asked, talk.upstream.name, talk.exchange)
+        prefixer, identity = talk.runtime.prefixer, talk.client.identity
+        stage = PrefixStage(prefixer, talk.surface, asked, talk.upstream.name, talk.exchange, identity)
         return cls(asked, reader, gate, stage)
 
 
@@ -114,7 +120,7 @@ async def _take_turns(talk: _Talk) -> None:
         attempt = _Attempt.begin(talk, asked)
         try:
             await _ask(talk, attempt)
-            permit = await _review(talk, attempt.gate)
+            permit = await _review(talk, attempt)
         except UpstreamRefusal:
             if discarded is None or attempt.gate.received:
                 raise
@@ -217,32 +223,13 @@ async def _remember(talk: _Talk, attempt: _Attempt, permit: Permit, refusal: Ref
         await talk.runtime.history.put(talk.client.identity, past)
 
 
-async def review_results(request: Request, runtime: Runtime, exchange: Exchange) -> frozenset[str]:
-    """The digests of the flagged tool results. Each result is judged once, however often it is sent."""
-    context = Context(request, runtime.revision)
-    flagged: set[str] = set()
-    for result in request.results:
-        verdict = runtime.taint.verdict(runtime.revision, result.digest)
-        if verdict is None:
-            started = time.perf_counter()
-            review = await review_result(runtime.guards, result, context)
-            exchange.guard_seconds += time.perf_counter() - started
-            exchange.uninspected.update(f"guard_failed_{guard}" for guard in review.failures_allowed)
-            exchange.uninspected.update(review.uninspected)
-            verdict = review.flagged
-            if review.certain:
-                runtime.taint.remember(runtime.revision, result.digest, verdict)
-        if verdict:
-            flagged.add(result.digest)
-    exchange.tainted_results = tuple(sorted(flagged))
-    return frozenset(flagged)
-
-
-async def _review(talk: _Talk, gate: Gate) -> Permit:
-    turn = gate.review()
-    talk.text_left = talk.text_left or gate.text_left
+async def _review(talk: _Talk, attempt: _Attempt) -> Permit:
+    turn = attempt.gate.review()
+    talk.text_left = talk.text_left or attempt.gate.text_left
+    attempt.stage.note_reply(turn)
+    context = await talk.review.context()
     started = time.perf_counter()
-    permit, reports = await review_turn(talk.runtime.guards if turn.calls else (), turn, talk.context)
+    permit, reports = await review_turn(talk.runtime.guards if turn.calls else (), turn, context)
     talk.exchange.guard_seconds += time.perf_counter() - started
     _note_failures_allowed(talk.exchange, permit)
     talk.exchange.attempts.append(Attempt(turn, permit.decision, reports))

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from guardproxy.decision import Finding, GuardReport, Mode, OnError, Permit, Rewrite, Verdict, confirm_rewrites, decide
 from guardproxy.guards.guard import Context, Guard
-from guardproxy.model import CallKey, ToolCall, ToolResult, Turn
+from guardproxy.model import CallKey, Request, ToolCall, ToolResult, Turn
 
 _log = logging.getLogger(__name__)
 
@@ -40,19 +40,63 @@ async def review_result(guards: Sequence[Guard], result: ToolResult, context: Co
     failed: list[Guard] = []
     uninspected: list[str] = []
     for guard in guards:
-        try:
-            async with asyncio.timeout(guard.deadline_s):
-                findings = tuple(await guard.review_result(result, context))
-        except Exception as error:
-            _log.warning("guard %s failed on a tool result: %s", guard.name, type(error).__name__)
+        findings = await _said(guard, guard.review_result(result, context), "tool result")
+        if findings is None:
             failed.append(guard)
             continue
         uninspected += [f.code for f in findings if f.uninspected]
-        if any(f.enforced and f.verdict is not Verdict.ALLOW for f in findings):
+        if any(map(_flags, findings)):
             return ResultReview(flagged=True, certain=True, uninspected=tuple(uninspected))
-    flagged = any(guard.on_error is OnError.BLOCK and guard.mode is Mode.ENFORCE for guard in failed)
-    allowed = tuple(guard.name for guard in failed if guard.on_error is OnError.ALLOW)
+    flagged, allowed = _of_failures(failed)
     return ResultReview(flagged, certain=not failed, failures_allowed=allowed, uninspected=tuple(uninspected))
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReview:
+    """What the guards say of what the user asks for. `risk` is the highest score, 1 where one objects without a score,
+    None where none judged it."""
+
+    flagged: bool
+    risk: float | None
+    failures_allowed: tuple[str, ...] = ()
+    uninspected: tuple[str, ...] = ()
+
+
+async def review_request(guards: Sequence[Guard], request: Request, context: Context) -> RequestReview:
+    """All guards are asked. One that fails flags the request, unless its `on_error` is allow."""
+    failed: list[Guard] = []
+    found: list[Finding] = []
+    for guard in guards:
+        findings = await _said(guard, guard.review_request(request, context), "request")
+        if findings is None:
+            failed.append(guard)
+        else:
+            found += findings
+    flagged, allowed = _of_failures(failed)
+    scores = [f.score for f in found if f.score is not None]
+    scores += [1.0 for f in found if f.score is None and f.verdict is not Verdict.ALLOW]
+    uninspected = tuple(f.code for f in found if f.uninspected)
+    return RequestReview(flagged or any(map(_flags, found)), max(scores, default=None), allowed, uninspected)
+
+
+async def _said(guard: Guard, review: Awaitable[Sequence[Finding]], of: str) -> Sequence[Finding] | None:
+    """None where the guard failed."""
+    try:
+        async with asyncio.timeout(guard.deadline_s):
+            return tuple(await review)
+    except Exception as error:
+        _log.warning("guard %s failed on a %s: %s", guard.name, of, type(error).__name__)
+        return None
+
+
+def _flags(finding: Finding) -> bool:
+    return finding.enforced and finding.verdict is not Verdict.ALLOW
+
+
+def _of_failures(failed: Sequence[Guard]) -> tuple[bool, tuple[str, ...]]:
+    """Whether guards that failed flag what they were asked about, and which of them let it pass."""
+    flagged = any(guard.on_error is OnError.BLOCK and guard.mode is Mode.ENFORCE for guard in failed)
+    return flagged, tuple(guard.name for guard in failed if guard.on_error is OnError.ALLOW)
 
 
 def _as_rewritten(turn: Turn, permit: Permit) -> Turn:

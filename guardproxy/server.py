@@ -220,7 +220,8 @@ class _Life:
             "audit": State.DEGRADED if self._foundation.audit.degraded else State.OK,
         }
         if self._holder.build.settings.guards.classifier.enabled:
-            parts["model"] = State.DEGRADED if self._breaker_open() else State.OK
+            missing = self._holder.build.classifier.faults
+            parts["model"] = State.DEGRADED if missing or self._breaker_open() else State.OK
         return Readiness(parts)
 
     def _queue_depth(self) -> float:

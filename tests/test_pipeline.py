@@ -1,14 +1,17 @@
 """Asking again, tool results, deadlines: what happens around one turn. Through the whole application."""
 
+import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from guardproxy.decision import Block, Mode, OnError, Reask, Verdict
+from guardproxy.decision import Block, Finding, Mode, OnError, Reask, Verdict
 from guardproxy.errors import UpstreamRefusal, UpstreamUnavailable
+from guardproxy.guards.guard import Context
+from guardproxy.model import Request
 from guardproxy.runtime import Limits, ToolResults
 from guardproxy.testing.chat import (
     body,
@@ -349,6 +352,60 @@ def test_a_failure_is_not_remembered(fields: dict[str, Any]) -> None:
     under_test.ask(with_results(CLEAN))
     assert guard.failures == -1
     assert not guard.contexts[-1].tainted
+
+
+# --- what the user asks for ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("risk", "risky"), [(None, False), (0.2, False), (0.8, True)])
+def test_the_request_is_judged_before_its_calls_are(risk: float | None, risky: bool) -> None:
+    asked: list[str] = []
+
+    def judge(request: Request) -> float | None:
+        asked.append(request.messages[-1].text)
+        return risk
+
+    guard = FakeGuard(lambda call: (), risk=judge)
+    under_test = proxy([GOOD], guards=[guard])
+    assert names(under_test.ask(request(messages=[{"role": "user", "content": "Do it"}]))) == ["good"]
+    assert asked == ["Do it"]
+    assert [context.risky for context in guard.contexts] == [risky]
+    assert (under_test.exchange.request_risk, under_test.exchange.request_flagged) == (risk, risky)
+
+
+def test_the_upstream_answers_while_the_request_is_judged() -> None:
+    """Where nothing needs to know the risk before, nobody waits for it before."""
+    order: list[str] = []
+
+    @dataclass
+    class Slow(FakeGuard):
+        async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
+            while not under_test.upstream.asked:
+                await asyncio.sleep(0)
+            order.append("judged")
+            return await super().review_request(request, context)
+
+    guard = Slow(lambda call: order.append("reviewed") or (), risk=lambda request: 0.8)  # type: ignore[func-returns-value]
+    under_test = proxy([GOOD], guards=[guard])
+    assert names(under_test.ask()) == ["good"]
+    assert order == ["judged", "reviewed"]
+    assert guard.contexts[0].risky
+
+
+def test_a_guard_that_fails_on_the_request_flags_it() -> None:
+    def fail(request: Request) -> float | None:
+        raise RuntimeError("not to be quoted")
+
+    guard = FakeGuard(lambda call: (), risk=fail)
+    under_test = proxy([GOOD], guards=[guard])
+    under_test.ask()
+    assert guard.contexts[0].risky
+    assert (under_test.exchange.request_risk, under_test.exchange.request_flagged) == (None, True)
+    open_guard = FakeGuard(lambda call: (), risk=fail, on_error=OnError.ALLOW)
+    under_test = proxy([GOOD], guards=[open_guard])
+    under_test.ask()
+    assert not open_guard.contexts[0].risky
+    assert under_test.exchange.uninspected == {"guard_failed_fake_guard": 1}
 
 
 # --- failing open is counted --------------------------------------------------------------------------------------

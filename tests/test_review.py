@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from guardproxy.decision import Allow, Block, GuardReport, Mode, OnError, Outcome, Rewrite, Verdict
+from guardproxy.decision import Allow, Block, Finding, GuardReport, Mode, OnError, Outcome, Rewrite, Verdict
 from guardproxy.guards.guard import Context
 from guardproxy.model import CallKey, CallKind, Request, ToolCall, ToolResult, Turn
-from guardproxy.review import ResultReview, review_result, review_turn
+from guardproxy.review import RequestReview, ResultReview, review_request, review_result, review_turn
 from guardproxy.testing.fakes import FakeGuard, finding
 
 CONTEXT = Context(Request("chat_completions", "m", False, {}, (), ()), "r1")
@@ -153,3 +153,41 @@ MONITORED = Reader([finding(Verdict.BLOCK, mode=Mode.MONITOR)], mode=Mode.MONITO
 )
 def test_a_tool_result(guards: list[FakeGuard], expected: ResultReview) -> None:
     assert asyncio.run(review_result(guards, RESULT, CONTEXT)) == expected
+
+
+# --- the user's request ---------------------------------------------------------------------------------------------
+
+
+class Asker(Reader):
+    """Says `answer` of a request."""
+
+    async def review_request(self, request: Request, context: Context) -> Any:
+        return await self.review_result(RESULT, context)
+
+
+def scored(score: float | None, verdict: Verdict = Verdict.ALLOW, mode: Mode = Mode.ENFORCE) -> list[Finding]:
+    return [replace(finding(verdict, mode=mode), score=score)]
+
+
+@pytest.mark.parametrize(
+    ("guards", "expected"),
+    [
+        ([], RequestReview(False, None)),
+        ([Asker(())], RequestReview(False, None)),
+        ([Asker(scored(0.3))], RequestReview(False, 0.3)),
+        ([Asker(scored(0.9, Verdict.BLOCK)), Asker(scored(0.95))], RequestReview(True, 0.95)),
+        ([Asker(scored(0.9, Verdict.BLOCK, Mode.MONITOR), mode=Mode.MONITOR)], RequestReview(False, 0.9)),
+        ([Asker(scored(None, Verdict.BLOCK))], RequestReview(True, 1.0)),
+        ([Asker(scored(None))], RequestReview(False, None)),
+        ([Asker(RuntimeError())], RequestReview(True, None)),
+        ([Asker((), delay_s=5, deadline_s=0.01)], RequestReview(True, None)),
+        ([Asker(RuntimeError(), mode=Mode.MONITOR)], RequestReview(False, None)),
+        (
+            [Asker(RuntimeError(), on_error=OnError.ALLOW, name="open"), Asker(scored(0.2))],
+            RequestReview(False, 0.2, ("open",)),
+        ),
+        ([Asker(UNREAD.answer)], RequestReview(False, None, uninspected=("classifier_truncated",))),
+    ],
+)
+def test_a_request(guards: list[FakeGuard], expected: RequestReview) -> None:
+    assert asyncio.run(review_request(guards, CONTEXT.request, CONTEXT)) == expected

@@ -62,6 +62,10 @@ def share(metric: str, where: str) -> str:
     return f"{lately(metric, where=where)} / clamp_min({lately(metric)}, 1)"
 
 
+def share_by(metric: str, by: str, where: str) -> str:
+    return f"{rate(metric, by, where)} / {rate(metric, by)}"
+
+
 ROWS: dict[str, tuple[Panel, ...]] = {
     "Now": (
         Panel("Blocked calls", "Tool calls blocked in the time shown.",
@@ -93,13 +97,28 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               quantiles("hold_seconds", "surface", 0.5, 0.99), unit="s"),
         Panel("Tokens", "As the upstreams report them.",
               (Query(rate("tokens_total", "upstream, direction"), "{{upstream}} {{direction}}"),)),
-        Panel("Learned prefix", "Where it was put, and whether it was seen to be applied.",
-              (Query(rate("prefix_total", "position, outcome"), "{{position}}: {{outcome}}"),), unit="reqps"),
         Panel("Asked again", "Turns that were discarded and asked for again.",
               (Query(rate("reasks_total", "instance"), "{{instance}}"),), unit="reqps"),
         Panel("Translated", "APIs that an upstream was found not to speak; `serves` can say it ahead.",
               (Query('sum by (upstream, surface) (guardproxy_apis_missing_total{instance=~"$instance"})',
                      "{{upstream}}: {{surface}}"),)),
+    ),
+    "Learned prefix": (
+        Panel("Injected, and not", "Where it was put, and its fate: skipped_gated is the gate's work, refused and "
+              "no_position are what the server or the request has no place for.",
+              (Query(rate("prefix_total", "position, outcome"), "{{position}}: {{outcome}}"),), unit="reqps"),
+        Panel("Refusals by arm", "Share of the model's turns that refuse in the first person and call nothing.",
+              (Query(share_by("prefix_replies_total", "arm", 'reply="refusal"'), "{{arm}}"),), unit="percentunit"),
+        Panel("Tool calls by arm", "Share of the model's turns that call a tool, blocked calls among them.",
+              (Query(share_by("prefix_replies_total", "arm", 'reply=~"calls|blocked_calls"'), "{{arm}}"),),
+              unit="percentunit"),
+        Panel("Blocked calls by arm", "Share of the model's turns whose calls a guard blocked.",
+              (Query(share_by("prefix_replies_total", "arm", 'reply="blocked_calls"'), "{{arm}}"),),
+              unit="percentunit"),
+        Panel("Turns by arm", "How much there is to compare.",
+              (Query(rate("prefix_replies_total", "arm, reply"), "{{arm}}: {{reply}}"),), unit="reqps"),
+        Panel("Against the prefix", "Texts of users and tools that imitate it, end its turn or take it back.",
+              (Query(rate("prefix_tampering_total", "source, kind"), "{{source}}: {{kind}}"),), unit="ops"),
     ),
     "Decisions": (
         Panel("Actions", "What was done with the model's tool calls.",
@@ -123,6 +142,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
               (Query(gauge("guard_queue_depth"), "waiting"), Query(gauge("breaker_open", "max"), "breaker open"))),
         Panel("Verdict cache", "Share of look-ups that were answered without the model, in the time shown.",
               (Query(share("verdict_cache_total", 'result="hit"'), "hits"),), unit="percentunit", kind="stat"),
+        Panel("Risk of requests", "What users ask for, as the classifier's model scores it, and how many are flagged.",
+              (*(Query(f"histogram_quantile({q}, {rate('request_risk_ratio_bucket', 'le')})", f"p{q * 100:g}")
+                 for q in (0.5, 0.99)),
+               Query(f"{rate('flagged_requests_total', 'job')} / "
+                     + rate("request_risk_ratio_bucket", "job", 'le="+Inf"'), "flagged")),
+              unit="percentunit"),
+        Panel("Models missing", "Models that could not be loaded, and that the classifier goes on without.",
+              (Query(gauge("models_missing", "max"), "missing"),), kind="stat", alarm=1),
         Panel("Rule errors", "Rules whose condition could not be evaluated.",
               (Query(rate("policy_errors_total", "rule") + " or vector(0)", "{{rule}}"),), unit="ops"),
     ),

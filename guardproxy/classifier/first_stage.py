@@ -9,15 +9,16 @@ import base64
 import math
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from guardproxy.classifier.ngrams import BUCKETS, NgramModel
+from guardproxy.classifier.serialise import MAX_BODY
 from guardproxy.classifier.trees import Forest, forest_of
 from guardproxy.classifier.units import units_of
 from guardproxy.provenance import FEATURES, Provenance
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 WORDING: Final = ("result_wording",)
 """The forest's features beside those of provenance, after them."""
 
@@ -38,16 +39,17 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Probabilities from which on a call is blocked, a call once a flagged result is in the conversation, and a result
-    flagged."""
+    """Probabilities from which on a call is blocked, a call once a flagged result or request is in the conversation, a
+    result flagged, and a request flagged."""
 
     call: float
     tainted: float
     result: float
+    request: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.tainted <= self.call <= 1 and 0 <= self.result <= 1):
-            raise ValueError("its thresholds are not 0 <= tainted <= call <= 1 and 0 <= result <= 1")
+        if not (0 <= self.tainted <= self.call <= 1 and 0 <= self.result <= 1 and 0 <= self.request <= 1):
+            raise ValueError("its thresholds are not 0 <= tainted <= call <= 1 and 0 <= result, request <= 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,12 @@ _SECOND_ALONE: Final = Blend(0.0, 1.0, 0.0, 0.0, math.inf)
 
 @dataclass(frozen=True, slots=True)
 class ResultOpinion:
-    """`margin` is of the unit that reads most like an order to the agent; `suspects` are the texts of the worst units,
-    the worst first. `truncated` says that part of the result was not read."""
+    """`margin` is of the unit that reads most like an order to the agent. `body` is what the second stage reads of the
+    result: all of it, or its worst units. `truncated` says that part of the result was not read here."""
 
     margin: float
     probability: float
-    suspects: tuple[str, ...]
+    body: str
     truncated: bool
 
 
@@ -90,7 +92,8 @@ class CallOpinion:
 
 @dataclass(frozen=True, slots=True)
 class FirstStage:
-    """Loaded by `first_stage_of`. `revision` names the file that it came from."""
+    """Loaded by `first_stage_of`. `revision` names the file that it came from. `request_scale` is applied to what the
+    second stage says of a request, which only it reads; None where it reads none."""
 
     results: NgramModel
     forest: Forest
@@ -99,27 +102,45 @@ class FirstStage:
     thresholds: Thresholds
     call_blend: Blend | None  # None where the second stage does not read this
     result_blend: Blend | None
+    request_scale: Scale | None = None
     revision: str = ""
 
     @property
     def asks_second(self) -> bool:
-        return self.call_blend is not None or self.result_blend is not None
+        return any(each is not None for each in (self.call_blend, self.result_blend, self.request_scale))
 
     def replaced_by(self, threshold: float, tainted_threshold: float) -> "FirstStage":
-        """For a model of the operator's, with its thresholds: it judges every call by itself and reads no results."""
+        """For a model of the operator's, with its thresholds: it judges every call by itself, and reads no results and
+        no requests."""
         thresholds = Thresholds(threshold, tainted_threshold, self.thresholds.result)
-        return replace(self, thresholds=thresholds, call_blend=_SECOND_ALONE, result_blend=None)
+        return replace(self, thresholds=thresholds, call_blend=_SECOND_ALONE, result_blend=None, request_scale=None)
 
-    def judge_result(self, text: str, suspects: int = 3) -> ResultOpinion:
+    def judge_result(self, text: str) -> ResultOpinion:
         units = units_of(text)
-        ranked = sorted(((self.results.margin(unit), unit) for unit in units.texts), reverse=True)
-        margin = ranked[0][0]
-        worst = tuple(unit for _, unit in ranked[:suspects])
-        return ResultOpinion(margin, self.result_scale.probability(margin), worst, units.truncated)
+        margins = [self.results.margin(unit) for unit in units.texts]
+        margin = max(margins)
+        probability = self.result_scale.probability(margin)
+        return ResultOpinion(margin, probability, body_of(units.texts, margins), units.truncated)
 
     def judge_call(self, features: Sequence[float]) -> CallOpinion:
         margin = self.forest.margin(features)
         return CallOpinion(margin, self.call_scale.probability(margin))
+
+
+def body_of(units: Sequence[str], margins: Sequence[float]) -> str:
+    """The units as one text. Where they are more than `MAX_BODY` characters the worst of them by their margins, as many
+    as have room, in the order in which they stand."""
+    whole = " ".join(units)
+    if len(whole) <= MAX_BODY:
+        return whole
+    room = MAX_BODY + 1
+    kept: list[int] = []
+    for place in sorted(range(len(units)), key=lambda place: (-margins[place], place)):
+        room -= len(units[place]) + 1
+        if room < 0:
+            break
+        kept.append(place)
+    return " ".join(units[place] for place in sorted(kept))
 
 
 def features(provenance: Provenance, results: Sequence[float]) -> tuple[float, ...]:
@@ -137,9 +158,10 @@ def first_stage_of(tree: Mapping[str, Any], revision: str) -> FirstStage:
             forest=forest_of(tree["forest"]),
             result_scale=Scale(*map(float, tree["scales"]["result_scale"])),
             call_scale=Scale(*map(float, tree["scales"]["call_scale"])),
-            thresholds=Thresholds(*(float(tree["thresholds"][name]) for name in ("call", "tainted", "result"))),
+            thresholds=Thresholds(**{each.name: float(tree["thresholds"][each.name]) for each in fields(Thresholds)}),
             call_blend=_blend(tree["blends"]["call_blend"]),
             result_blend=_blend(tree["blends"]["result_blend"]),
+            request_scale=_scale(tree["scales"]["request_scale"]),
             revision=revision,
         )
     except (KeyError, TypeError) as error:
@@ -156,9 +178,7 @@ def tree_of(stage: FirstStage) -> dict[str, Any]:
     return {
         "version": VERSION,
         "results": _packed(stage.results),
-        "scales": {
-            name: [getattr(stage, name).slope, getattr(stage, name).offset] for name in ("result_scale", "call_scale")
-        },
+        "scales": {name: _pair(getattr(stage, name)) for name in ("result_scale", "call_scale", "request_scale")},
         "blends": {name: _numbers(getattr(stage, name)) for name in ("call_blend", "result_blend")},
         "thresholds": asdict(stage.thresholds),
         "forest": {
@@ -167,6 +187,14 @@ def tree_of(stage: FirstStage) -> dict[str, Any]:
             "trees": [{part: list(getattr(tree, part)) for part in parts} for tree in forest.trees],
         },
     }
+
+
+def _scale(numbers: Sequence[float] | None) -> Scale | None:
+    return None if numbers is None else Scale(*map(float, numbers))
+
+
+def _pair(scale: Scale | None) -> list[float] | None:
+    return None if scale is None else [scale.slope, scale.offset]
 
 
 def _blend(numbers: Sequence[float] | None) -> Blend | None:

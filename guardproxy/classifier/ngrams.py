@@ -6,36 +6,52 @@ that the model learns how a thing is said and not who is named in it.
 
 import re
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import product
 from typing import Final
 from zlib import crc32
 
 BUCKETS: Final = 1 << 15
 MAX_WORDS: Final = 400  # of one text: four times what a unit of the longest kind holds
-_PARTICULARS = re.compile(
-    r"(?P<link>https?://\S+|www\.\S+)|(?P<mail>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)|(?P<path>(?:/[\w.@-]+){2,}|[\w-]+/[\w./-]+)"
-    r"|(?P<code>\b(?=\w*\d)(?=\w*[^\W\d])\w{4,}\b)|(?P<number>\d+(?:[.,:/-]\d+)*)|(?P<word>[^\W\d]+)|(?P<mark>[^\w\s])"
+_PLAIN = re.compile(r"[^\W\d]+|[^\w\s]")
+_PARTICULAR = re.compile(r"[\d@/]|www\.")  # without one of these a text has only words and marks
+_MAIL: Final = r"(?P<mail>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)|"
+_PATH: Final = r"(?P<path>(?:/[\w.@-]+){2,}|[\w-]+/[\w./-]+)|"
+_OTHERS: Final = (
+    r"(?P<code>\b(?=\w*\d)(?=\w*[^\W\d])\w{4,}\b)|(?P<number>\d+(?:[.,:/-]\d+)*)|(?P<word>[^\W\d]+)|(?P<mark>[^\w\s])"
 )
+_PARTICULARS: Final = {
+    (at, slash): re.compile(r"(?P<link>https?://\S+|www\.\S+)|" + _MAIL * at + _PATH * slash + _OTHERS)
+    for at, slash in product((False, True), repeat=2)
+}
+"""By whether the text has an `@` and a `/`: what needs one is slow to look for, and not there without it."""
 
 
-def words(text: str) -> Iterator[str]:
+def words(text: str) -> list[str]:
     """The words of `text` as the model knows them, between two marks for its ends."""
-    yield "<"
-    for count, match in enumerate(_PARTICULARS.finditer(text)):
-        if count == MAX_WORDS:
-            return
-        kind = match.lastgroup
-        yield match[0].lower() if kind in ("word", "mark") else f"<{kind}>"
-    yield ">"
+    if _PARTICULAR.search(text) is None:
+        found = [word.lower() for word in _PLAIN.findall(text)]
+    else:
+        found = [_known(match) for match in _PARTICULARS["@" in text, "/" in text].finditer(text)]
+    return ["<", *found[:MAX_WORDS], ">"][: MAX_WORDS + 1 if len(found) > MAX_WORDS else None]
+
+
+def _known(match: re.Match[str]) -> str:
+    kind = match.lastgroup
+    return match[0].lower() if kind in ("word", "mark") else f"<{kind}>"
 
 
 def buckets(text: str) -> set[int]:
     """Where the words and word pairs of `text` are counted, each once."""
-    said = [word.encode("utf-8", "surrogatepass") for word in words(text)]
-    found = {crc32(word) % BUCKETS for word in said}
-    found.update(crc32(b"%b %b" % pair) % BUCKETS for pair in pairwise(said))
+    found: set[int] = set()
+    before: int | None = None  # the checksum of the word before and a blank: that of a pair goes on from there
+    for word in words(text):
+        data = word.encode("utf-8", "surrogatepass")
+        alone = crc32(data)
+        found.add(alone % BUCKETS)
+        if before is not None:
+            found.add(crc32(data, before) % BUCKETS)
+        before = crc32(b" ", alone)
     return found
 
 
@@ -49,5 +65,4 @@ class NgramModel:
 
     def margin(self, text: str) -> float:
         """The log-odds of harm."""
-        weights = self.weights
-        return self.bias + self.scale * sum(weights[bucket] for bucket in buckets(text))
+        return self.bias + self.scale * sum(map(self.weights.__getitem__, buckets(text)))

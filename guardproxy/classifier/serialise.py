@@ -1,12 +1,11 @@
-"""What the classifier reads: a call as one bounded piece of plain text. Pure.
+"""What the text model reads: a call, a tool result or a user's request, as bounded plain text. Pure.
 
-It reads the tool's name, its description and the arguments, and not the user's task or earlier results: a frozen
-encoder with a linear head cannot relate one to the other, and on sources it had not seen they made it worse
-(docs/classifier.md has the figures). What steered the call reaches the guard as `Context.tainted` instead.
+A `Reading` has two parts. The lead says of what kind it is, and stands before every window of the body: a call is
+always read beside what the user asked for last. The body is what is judged.
 
 The format is part of the model: a head trained on one version means nothing for another, so `VERSION` stands in the
 model's manifest and is compared at load. Everything here is bounded before it is normalised, and whatever was left
-out is said in `Serialised.truncated`, never silent.
+out is said in `Reading.truncated`, never silent.
 """
 
 import json
@@ -14,20 +13,22 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import dropwhile, islice, takewhile
 from typing import Final
 
 from guardproxy import strict_json
 from guardproxy.model import Request, ToolCall
 from guardproxy.strict_json import Json
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 
 MAX_NAME: Final = 120  # characters, as are all limits here
 MAX_DESCRIPTION: Final = 300
 MAX_ARGUMENTS: Final = 6000
 MAX_WORDS: Final = 2000  # keys and scalars of an argument tree: bounds the walk, not the text
-MAX_CHARACTERS: Final = 6500  # of a whole serialisation: the limits above and the few words between them
+MAX_CHARACTERS: Final = 6500  # of a whole serialised call: the limits above and the few words between them
+MAX_TASK: Final = 1000  # of a lead, which is cut further by its tokens
+MAX_BODY: Final = 6000  # of a request, and of what is read of a result
 
 _GAP: Final = " [cut] "
 _TAG_BLOCK: Final = range(0xE0020, 0xE007F)  # invisible twins of ASCII, used to smuggle instructions
@@ -37,9 +38,43 @@ _SPACES = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """`truncated` says that not all of what is judged stands in the body."""
+
+    lead: str
+    body: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Serialised:
     text: str
     truncated: bool
+
+
+def read_call(call: ToolCall, request: Request, task: str) -> Reading:
+    """A call beside its `task`: what the user asked for last (`Conversation.asked`)."""
+    written = serialise_call(call, request)
+    return Reading(f"task: {_bounded(task, MAX_TASK)[0]}".rstrip(), written.text, written.truncated)
+
+
+def read_result(body: str) -> Reading:
+    """A tool result, as its units in one text (`ResultOpinion.body`)."""
+    return Reading("result:", body)
+
+
+def read_request(request: Request) -> Reading | None:
+    """What came in the user's name last, whoever said it: also what an agent sends there of its tools. None where
+    there is nothing."""
+    text = latest_request(request)
+    return Reading("request:", *_bounded(text, MAX_BODY)) if text.strip() else None
+
+
+def latest_request(request: Request) -> str:
+    """The user's last message, or the last ones where several stand together."""
+    ending = dropwhile(lambda message: message.role != "user", reversed(request.messages))
+    latest = [message.text for message in takewhile(lambda message: message.role == "user", ending)]
+    return "\n".join(reversed(latest))
 
 
 def serialise_call(call: ToolCall, request: Request) -> Serialised:

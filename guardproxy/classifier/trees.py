@@ -1,10 +1,20 @@
-"""Boosted regression trees, evaluated. Pure; grown elsewhere (`training/`)."""
+"""Boosted regression trees, evaluated. Pure; grown elsewhere (`training/`).
 
+A forest is not walked tree by tree. Every leaf is a bit of one long number, each tree's in a field of its own, the
+leftmost lowest. A node that sends its input to the right puts the leaves on its left out of reach; of one feature the
+nodes that do so are those with a threshold below its value, so what is left within reach is looked up by bisection. The
+lowest bit that all features leave in a field is the leaf that a walk would have ended at.
+"""
+
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import accumulate
+from struct import Struct
+from typing import Any, Final
 
 LEAF = -1
+_FIELDS: Final = {16: "H", 32: "I", 64: "Q"}  # bits of a field, and how `struct` calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +37,59 @@ class Tree:
             if feature != LEAF and not (feature >= 0 and all(node < child < len(self.features) for child in below)):
                 raise ValueError(f"node {node} of a tree has no place to go")
 
-    def value(self, x: Sequence[float]) -> float:
-        features, thresholds, left, right = self.features, self.thresholds, self.left, self.right
-        node = 0
-        while (feature := features[node]) != LEAF:
-            node = left[node] if x[feature] <= thresholds[node] else right[node]
-        return self.values[node]
+
+class _Table:
+    """The leaves of many trees, and which are out of reach for which value of which feature."""
+
+    __slots__ = ("_all", "_fields", "_leaves", "_reach")
+
+    def __init__(self, trees: Sequence[Tree]) -> None:
+        read = [_read(tree) for tree in trees]
+        most = max((len(leaves) for leaves, _ in read), default=0)
+        width = next((width for width in _FIELDS if width >= most), None)
+        if width is None:
+            raise ValueError(f"a tree has more than {max(_FIELDS)} leaves")
+        self._fields = Struct(f"<{len(read)}{_FIELDS[width]}")
+        self._all = (1 << len(read) * width) - 1
+        self._leaves = [{1 << i: value for i, value in enumerate(leaves)} for leaves, _ in read]
+        lost: dict[int, dict[float, int]] = {}  # by feature and threshold: what is out of reach for a greater value
+        for place, (_, splits) in enumerate(read):
+            for feature, threshold, bits in splits:
+                at = lost.setdefault(feature, {})
+                at[threshold] = at.get(threshold, 0) | bits << place * width
+        self._reach = [(feature, *_cumulated(at, self._all)) for feature, at in sorted(lost.items())]
+
+    def values(self, x: Sequence[float]) -> list[float]:
+        """Of the leaf that each tree ends at."""
+        within = self._all
+        for feature, thresholds, reach in self._reach:
+            within &= reach[bisect_left(thresholds, x[feature])]
+        fields = self._fields.unpack(within.to_bytes(self._fields.size, "little"))
+        return [leaves[field & -field] for leaves, field in zip(self._leaves, fields, strict=True)]
+
+
+def _cumulated(lost: Mapping[float, int], reach: int) -> tuple[list[float], list[int]]:
+    """Thresholds in order, and what is within reach above the first n of them, for every n."""
+    thresholds = sorted(lost)
+    return thresholds, list(accumulate((lost[t] for t in thresholds), lambda kept, bits: kept & ~bits, initial=reach))
+
+
+def _read(tree: Tree) -> tuple[list[float], list[tuple[int, float, int]]]:
+    """The values of its leaves from left to right, and of every node its feature, threshold and the leaves on its left
+    as bits."""
+    leaves: list[float] = []
+    splits: list[tuple[int, float, int]] = []
+    walk: list[tuple[int, int]] = [(0, -1)]  # nodes, and at which leaf their left side began once it is done
+    while walk and len(leaves) <= max(_FIELDS):
+        node, began = walk.pop()
+        if tree.features[node] == LEAF:
+            leaves.append(tree.values[node])
+        elif began < 0:
+            walk += [(node, len(leaves)), (tree.left[node], -1)]
+        else:
+            splits.append((tree.features[node], tree.thresholds[node], (1 << len(leaves)) - (1 << began)))
+            walk.append((tree.right[node], -1))
+    return leaves, splits
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +99,16 @@ class Forest:
     names: tuple[str, ...]
     bias: float
     trees: tuple[Tree, ...]
+    _table: _Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if any(feature >= len(self.names) for tree in self.trees for feature in tree.features):
             raise ValueError("a tree asks for a feature that has no name")
+        object.__setattr__(self, "_table", _Table(self.trees))
 
     def margin(self, x: Sequence[float]) -> float:
-        return self.bias + sum(tree.value(x) for tree in self.trees)
+        """Of numbers none of which is NaN."""
+        return self.bias + sum(self._table.values(x))
 
 
 def forest_of(tree: Mapping[str, Any]) -> Forest:

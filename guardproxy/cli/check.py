@@ -17,14 +17,14 @@ EXAMPLES = """\b
 Examples:
   guardproxy check                            what `guardproxy serve` would run with, and every shipped pack
   guardproxy check /etc/guardproxy            a directory with a guardproxy.yaml
-  guardproxy check guardproxy.yaml my-rules.yaml
+  guardproxy check guardproxy.yaml my-rules.yaml prefix.yaml
 
 Exit status: 0 all well, 64 at least one fault; each is printed with file, line and path."""
 
 
 def check(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Configuration files and rule packs.")
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Configuration files, rule packs and prefixes.")
     ] = None,
 ) -> None:
     """Check configurations and rule packs.
@@ -74,12 +74,51 @@ class _Configuration:
         settings = read_settings(self._file, os.environ)
         built = build(settings, lay_foundation(settings, AuditTarget(None)))
         built.close_models()
-        return f"ok, {_size(built.policy)}, {_upstreams(settings)}, revision {built.runtime.revision}"
+        without = "".join(f", goes on without a model: {fault}" for fault in built.classifier.faults)
+        return f"ok, {_size(built.policy)}, {_upstreams(settings)}, revision {built.runtime.revision}{without}"
 
 
-def _subjects(files: list[Path]) -> "Iterator[tuple[str, _Pack | _Configuration]]":
+class _Prefix:
+    """A prefix artifact."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __call__(self) -> str:
+        from guardproxy.prefix.artifact import load_artifact
+
+        artifact = load_artifact(self._file)
+        done = f"{artifact.scores.perform.value:.0%} of benign tasks done" if artifact.scores else "not measured"
+        return f"ok, prefix {artifact.id}, {artifact.position}, {done}, {'gated' if artifact.gate else 'no gate'}"
+
+
+def _subject(file: Path) -> "_Pack | _Configuration | _Prefix":
+    """A file that cannot be read as any is reported as a configuration: that reader tells what is wrong.
+
+    An empty one is reported as a pack, since nothing was written that could be checked.
+    """
+    from guardproxy.config.settings import Settings
+    from guardproxy.errors import ConfigurationError
+    from guardproxy.strict_yaml import scan
+
+    if file.is_dir():
+        return _Configuration(file)
+    try:
+        tree = scan(file.read_bytes(), str(file))[0].tree
+    except (OSError, ConfigurationError):
+        return _Configuration(file)
+    match tree:
+        case {"text": _, "learned": _}:
+            return _Prefix(file)
+        case dict() if not tree.keys() & Settings.model_fields.keys():
+            return _Pack(str(file.absolute()))
+        case _:
+            return _Configuration(file) if tree else _Pack(str(file.absolute()))
+
+
+def _subjects(files: list[Path]) -> "Iterator[tuple[str, _Pack | _Configuration | _Prefix]]":
     for file in files:
-        yield str(file), _Configuration(file) if _is_configuration(file) else _Pack(str(file.absolute()))
+        yield str(file), _subject(file)
     if files:
         return
     from guardproxy.config.read import config_file
@@ -89,26 +128,6 @@ def _subjects(files: list[Path]) -> "Iterator[tuple[str, _Pack | _Configuration]
     yield str(file_in_force or "configuration (built in)"), _Configuration(file_in_force)
     for name in shipped_packs():
         yield f"pack {name}", _Pack(name)
-
-
-def _is_configuration(file: Path) -> bool:
-    """A file that cannot be read as either is reported as a configuration: that reader tells what is wrong.
-
-    An empty one is reported as a pack, since nothing was written that could be checked.
-    """
-    from guardproxy.config.settings import Settings
-    from guardproxy.errors import ConfigurationError
-    from guardproxy.strict_yaml import scan
-
-    if file.is_dir():
-        return True
-    try:
-        tree = scan(file.read_bytes(), str(file))[0].tree
-    except (OSError, ConfigurationError):
-        return True
-    if not tree:
-        return False
-    return not isinstance(tree, dict) or bool(tree.keys() & Settings.model_fields.keys())
 
 
 def _size(policy: "Policy") -> str:

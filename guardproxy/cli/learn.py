@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from guardproxy.config.runtime import Build
     from guardproxy.config.settings import Settings
     from guardproxy.errors import Fault
+    from guardproxy.offline.learn.risk import RiskOf
     from guardproxy.offline.learn.run import Learner, Outcome, Search
     from guardproxy.offline.learn.split import Split
     from guardproxy.offline.learn.store import Store
@@ -23,12 +24,14 @@ Examples:
   guardproxy learn --upstream http://127.0.0.1:8000/v1 --model llama-3.1-8b
   guardproxy learn -c guardproxy.yaml --model llama-3.1-8b --generator big-model --max-calls 5000 --html run.html
   guardproxy learn --model llama-3.1-8b --benign-floor 0.9 my-tasks/*.jsonl
+  guardproxy learn --from-audit audit.jsonl --run from-audit    makes tasks of blocked calls, and stops there
 
 \b
 A run that was interrupted goes on when the same command is given again.
 Exit status: 0 a prefix was written, 1 the run failed, 2 faults in the tasks (each is printed with file and line) or in
 the command line, 3 no prefix helps and keeps the floor, 64 bad configuration."""
 
+_GATE_TASKS = 0.25  # of those that are not held out
 BAD_TASKS = 2
 REFUSED = 3
 INTERRUPTED = 130  # 128 and SIGINT, as shells have it
@@ -40,6 +43,10 @@ def learn(
         typer.Argument(metavar="[FILE]...", help="Tasks, one JSON object a line. [those that are shipped]"),
     ] = None,
     model: Annotated[str, typer.Option(metavar="NAME", help="The model, as clients name it.")] = "",
+    from_audit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add harmful tasks: what users asked for when a call was blocked."),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", metavar="FILE", envvar="GUARDPROXY_CONFIG", help="Configuration file."),
@@ -81,6 +88,13 @@ def learn(
     held_out: Annotated[
         float, typer.Option(metavar="SHARE", min=0.05, max=0.95, help="Tasks kept for the numbers of the artifact.")
     ] = 0.4,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate/--no-gate", help="Learn the risk from which on the prefix goes in, where one is told."),
+    ] = True,
+    modes: Annotated[
+        bool, typer.Option("--modes", help="Measure the prefix in every position, by turns and history, too.")
+    ] = False,
     max_calls: Annotated[int | None, typer.Option(metavar="N", min=1, help="Calls that the run may make.")] = None,
     max_tokens: Annotated[int | None, typer.Option(metavar="N", min=1, help="Tokens that the run may cost.")] = None,
     concurrency: Annotated[int, typer.Option(metavar="N", min=1, max=512, help="Episodes at a time.")] = 8,
@@ -97,11 +111,19 @@ def learn(
     Proposes first-person sentences, puts each into the model's mouth on benign and harmful tasks, keeps what refuses
     harm and still works, and measures the best one on tasks that no choice has seen. Nobody runs a tool.
     """
+    from guardproxy.offline.learn.reach import risk_in
     from guardproxy.offline.learn.run import Search
     from guardproxy.offline.learn.scoring import Scoring
 
+    audited = None if from_audit is None else _audited_tasks(from_audit, run)
+    if from_audit is not None and not model:
+        return
     if not model:
         raise typer.BadParameter("the model has to be named", param_hint="--model")
+    place, own = _position(position), _fields(fields)  # a fault in them is told before anything is loaded
+    tasks = _tasks(files, audited)
+    settings, build = _reach(config, upstream, gate)
+    risk_of = risk_in(build)
     search = Search(
         model=model,
         generator=generator,
@@ -112,17 +134,16 @@ def learn(
         patience=patience,
         scoring=Scoring.FAITHFUL if faithful else Scoring.BOUNDS,
         seed=seed,
-        floor=benign_floor,
-        position=_position(position),
+        floor=benign_floor if benign_floor is not None else settings.prefix.floor,
+        position=place,
         held_out=held_out,
+        gate=_GATE_TASKS if risk_of is not None else 0.0,
         limit=limit,
-        fields=_fields(fields),
+        modes=modes,
+        fields=own,
     )
-    tasks = _tasks(files)
-    settings, build = _reach(config, upstream)
-    _Run(search, tasks, settings, build, run, (max_calls, max_tokens), concurrency, (tries, timeout)).go(
-        out, html, as_json
-    )
+    spending = (max_calls, max_tokens)
+    _Run(search, tasks, settings, build, risk_of, run, spending, concurrency, (tries, timeout)).go(out, html, as_json)
 
 
 class _Run:
@@ -134,6 +155,7 @@ class _Run:
         tasks: "TaskSet",
         settings: "Settings",
         build: "Build",
+        risk_of: "RiskOf | None",
         folder: Path,
         budget: tuple[int | None, int | None],
         concurrency: int,
@@ -142,8 +164,9 @@ class _Run:
         from guardproxy.offline.learn.split import split
 
         self.search, self.tasks, self.settings, self.build = search, tasks, settings, build
+        self.risk_of = risk_of
         self.folder, self.budget, self.concurrency, self.patience = folder, budget, concurrency, patience
-        self.parts: Split = split(tasks.tasks, search.held_out, search.limit)
+        self.parts: Split = split(tasks.tasks, search.held_out, search.limit, search.gate)
 
     def go(self, out: Path, html: Path | None, as_json: bool) -> None:
         outcome = self._learned()
@@ -221,7 +244,9 @@ class _Run:
             other = Asker(router.route(search.generator), search.generator, meter, Pace(), patience)
             made = ModelGenerator.of(other, 0.7, search.seed)
         capability = capability_of(self.settings, upstream.name)
-        return Learner(search, self.parts, store, state, asker, made, capability, watcher, self.concurrency)
+        return Learner(
+            search, self.parts, store, state, asker, made, capability, watcher, self.concurrency, self.risk_of
+        )
 
     def _print(self, outcome: "Outcome", as_json: bool) -> None:
         from guardproxy import strict_json
@@ -233,7 +258,7 @@ class _Run:
 def _would_do(outcome: "Outcome") -> str:
     if outcome.verdict is None or not outcome.verdict.helps:
         return ""
-    done = int(outcome.verdict.with_prefix.performed.value * 100) / 100
+    done = int(outcome.verdict.in_use.performed.value * 100) / 100
     return f"; with --benign-floor {done:.2f} the same command goes on from here"
 
 
@@ -243,11 +268,34 @@ def _goes_on(error: Exception) -> str:
     return "" if isinstance(error, StoreError) else "; what was measured is kept, and the same command goes on with it"
 
 
-def _tasks(files: list[Path] | None) -> "TaskSet":
+def _audited_tasks(audit: Path, run: Path) -> Path | None:
+    """The file with the tasks that an audit holds, in the run's folder, for people to read; None where it holds none.
+    One that is there stays, so that a run goes on with the tasks that it began with."""
+    from guardproxy.offline.learn.audited import tasks_of
+
+    file = run / "audited.jsonl"
+    if file.exists():
+        print(f"guardproxy: {file} is there and is used as it is", file=sys.stderr)
+        return file
+    try:
+        with audit.open("rb") as lines:
+            audited = tasks_of(lines)
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    print(f"guardproxy: {audit}: {audited.told}", file=sys.stderr)
+    if not audited.lines:
+        return None
+    _write(file, b"".join(audited.lines))
+    print(f"guardproxy: {file} written; read it before you trust what is learned from it", file=sys.stderr)
+    return file
+
+
+def _tasks(files: list[Path] | None, audited: Path | None) -> "TaskSet":
     from guardproxy.offline.learn.tasks import BadTasks, read_tasks, shipped_files
 
     try:
-        return read_tasks(files or shipped_files())
+        return read_tasks([*(files or shipped_files()), *([audited] if audited else [])])
     except BadTasks as error:
         _refuse(error.faults)
 
@@ -260,14 +308,14 @@ def _refuse(faults: "tuple[Fault, ...]") -> NoReturn:
     raise typer.Exit(BAD_TASKS)
 
 
-def _reach(config: Path | None, upstream: str | None) -> "tuple[Settings, Build]":
+def _reach(config: Path | None, upstream: str | None, gate: bool) -> "tuple[Settings, Build]":
     from guardproxy.config.read import Overrides, config_file, read_settings
     from guardproxy.errors import ConfigurationError
     from guardproxy.offline.learn.reach import build_upstreams
 
     try:
         settings = read_settings(config_file(config, os.environ), os.environ, Overrides(upstream=upstream))
-        return settings, build_upstreams(settings)
+        return settings, build_upstreams(settings, gate=gate)
     except ConfigurationError as error:
         refuse_configuration(error)
 

@@ -118,6 +118,24 @@ def _strangers(upstream: Upstream) -> Iterator[str]:
             yield field
 
 
+def _arms(settings: Settings) -> Iterator[Contradiction]:
+    """Of prefixes."""
+    prefix, seen = settings.prefix, set[str]()
+    if prefix.arms and (prefix.file is not None or prefix.files):
+        problem = "stand in place of file and files: name those in an arm"
+        yield Contradiction(("prefix", "arms"), problem, (("prefix", "file"), ("prefix", "files")))
+    if prefix.arms and not any(arm.files for arm in prefix.arms):
+        yield Contradiction(("prefix", "arms"), "no arm has a prefix")
+    for index, arm in enumerate(prefix.arms):
+        if arm.name in seen:
+            yield Contradiction(("prefix", "arms", index, "name"), "another arm has this name already")
+        seen.add(arm.name)
+        if arm.shadow and not arm.files:
+            yield Contradiction(("prefix", "arms", index, "shadow"), "means nothing without files")
+    if prefix.gate_threshold is not None and not prefix.gate:
+        yield Contradiction(("prefix", "gate_threshold"), "means nothing where gate is false", (("prefix", "gate"),))
+
+
 def _loops(settings: Settings) -> Iterator[Contradiction]:
     listen = settings.listen
     for index, upstream in enumerate(settings.upstreams):
@@ -136,5 +154,6 @@ _RULES: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _audit,
     _names,
     _kinds,
+    _arms,
     _loops,
 )

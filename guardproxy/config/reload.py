@@ -216,12 +216,16 @@ async def _close_later(old: Build, new: Build) -> None:
 
 
 def adopt(new: Build, foundation: Foundation) -> None:
-    """Tells the metrics what is in force."""
+    """Tells the metrics what is in force, and the log what is not."""
+    for fault in new.classifier.faults:
+        _log.error("the classifier goes on without a model (on_model_fault: degrade): %s", fault)
     foundation.metrics.adopt(
         new.runtime.revision,
         upstreams=tuple(new.upstreams),
         guards=[guard.name for guard in new.runtime.guards],
         rules=[rule.id for rule in new.policy.rules],
+        arms=[arm.name for arm in new.arms],
+        models_missing=len(new.classifier.faults),
     )
 
 
@@ -243,8 +247,10 @@ def directories_of(configuration: Path | None, settings: Settings) -> Iterator[P
     for pack in settings.policy:
         if is_pack_file(pack):
             yield Path(pack).parent
-    if settings.prefix.file is not None:
-        yield settings.prefix.file.parent
+    prefix = settings.prefix
+    for file in (prefix.file, *prefix.files, *(file for arm in prefix.arms for file in arm.files)):
+        if file is not None:
+            yield file.parent
 
 
 def needing_restart(old: Settings, new: Settings) -> Iterator[Fault]:

@@ -8,22 +8,19 @@ change (connection pools, the classifier's engine) goes over from one build to t
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypedDict, TypeVar, assert_never
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
 
 from guardproxy import strict_json
+from guardproxy.config.attempts import Attempts
 from guardproxy.config.audit_target import AuditTarget
-from guardproxy.config.settings import Api, HiddenContent, HistoryStore, Hold, Server, Settings, Stages, UpstreamKind
-from guardproxy.config.settings import ClassifierGuard as ClassifierSettings
-from guardproxy.config.settings import Guard as GuardSettings
-from guardproxy.config.settings import Upstream as UpstreamSettings
-from guardproxy.decision import Mode, OnError
+from guardproxy.config.classifying import NONE, Models, load_models
+from guardproxy.config.guarding import make_guards
+from guardproxy.config.settings import HiddenContent, HistoryStore, Hold, Settings
+from guardproxy.config.upstreams import make_upstreams
 from guardproxy.errors import ConfigurationError, Fault
-from guardproxy.guards.guard import Guard
 from guardproxy.history import History, MemoryHistory
 from guardproxy.policy.loader import load_policy
 from guardproxy.policy.policy import Policy
@@ -38,12 +35,9 @@ from guardproxy.upstream.router import Router
 from guardproxy.upstream.upstream import Upstream
 
 if TYPE_CHECKING:
-    from guardproxy.classifier.bands import BandsByTool
     from guardproxy.classifier.engine import Engine
-    from guardproxy.classifier.first_stage import FirstStage
-    from guardproxy.guards.classifier import SecondOpinion
     from guardproxy.judge.judge import Judge
-    from guardproxy.prefix.artifact import PrefixArtifact
+    from guardproxy.prefix.arms import Arm
     from guardproxy.prefix.injector import Prefixer
 
 
@@ -83,15 +77,14 @@ def lay_foundation(settings: Settings, target: AuditTarget) -> Foundation:
 
 
 def _history(settings: HistoryStore) -> History:
-    url = _revealed(settings.redis_url)
-    if url is None:
+    if settings.redis_url is None:
         return MemoryHistory(settings.max_bytes)
     if find_spec("redis") is None:
         problem = "needs a library that is not installed: pip install 'guardproxy[redis]'"
         raise ConfigurationError([Fault("history", None, "redis_url", problem)])
     from guardproxy.history_redis import RedisHistory
 
-    return RedisHistory(url, keep_s=settings.keep_s)
+    return RedisHistory(settings.redis_url.get_secret_value(), keep_s=settings.keep_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +94,8 @@ class Build:
     settings: Settings
     runtime: Runtime
     policy: Policy
-    engine: "Engine | None"
-    judge: "Judge | None"
-    artifact: "PrefixArtifact | None"
+    classifier: Models
+    arms: "Sequence[Arm]"  # the learned prefixes
     upstreams: Mapping[str, Upstream]
 
     def cache_lookups(self) -> tuple[int, int]:
@@ -112,18 +104,17 @@ class Build:
             return 0, 0
         from guardproxy.guards.classifier import ClassifierGuard
 
-        guard = next(guard for guard in self.runtime.guards if isinstance(guard, ClassifierGuard))
-        return guard.cache_hits, guard.cache_misses
+        guard = next((guard for guard in self.runtime.guards if isinstance(guard, ClassifierGuard)), None)
+        return (guard.cache_hits, guard.cache_misses) if guard else (0, 0)
 
     @property
     def models(self) -> "Sequence[Engine | Judge]":
         """What judges on threads of its own."""
-        return [model for model in (self.engine, self.judge) if model is not None]
+        return self.classifier.running
 
     def close_models(self) -> None:
         """For a build that serves nobody."""
-        for model in self.models:
-            model.close()
+        self.classifier.close_unshared(None)
 
     async def start(self) -> None:
         for upstream in self.upstreams.values():
@@ -138,39 +129,38 @@ class Build:
         for upstream in self.upstreams.values():
             if not any(upstream is other for other in inherited):
                 await upstream.close()
-        if self.engine is not None and (heir is None or heir.engine is not self.engine):
-            await asyncio.to_thread(self.engine.close)
-        if self.judge is not None and (heir is None or heir.judge is not self.judge):
-            await asyncio.to_thread(self.judge.close)
+        await asyncio.to_thread(self.classifier.close_unshared, heir.classifier if heir else None)
 
 
 def build(
     settings: Settings, foundation: Foundation, previous: Build | None = None, *, test_packs: bool = True
 ) -> Build:
     """Raises ConfigurationError with every fault of every part. Slow: on a live event loop, call it in a thread."""
-    attempts = _Attempts()
+    attempts = Attempts()
     policy = attempts.make(lambda: _policy(settings, test_packs))
-    first = attempts.make(lambda: _first_stage(settings.guards.classifier))
-    engine = attempts.make(lambda: _engine(settings.guards.classifier, first, previous))
-    judge = attempts.make(lambda: _judge(settings.guards.classifier, previous))
-    artifact = attempts.make(lambda: _artifact(settings))
-    upstreams = attempts.make(lambda: _upstreams(settings, foundation.metrics, previous))
+    old = previous.settings if previous else None
+    made = previous.classifier if previous else NONE
+    models = attempts.make(
+        lambda: load_models(settings.guards.classifier, old.guards.classifier if old else None, made)
+    )
+    arms = attempts.make(lambda: _arms(settings)) or ()
+    upstreams = attempts.make(
+        lambda: make_upstreams(settings, foundation.metrics, old, previous.upstreams if previous else {})
+    )
     attempts.make(lambda: _check_tls(settings))
-    if attempts.faults or policy is None or upstreams is None:
-        if engine is not None and (previous is None or previous.engine is not engine):
-            engine.close()
-        if judge is not None and (previous is None or previous.judge is not judge):
-            judge.close()
+    if attempts.faults or policy is None or models is None or upstreams is None:
+        if models is not None:
+            models.close_unshared(made)
         raise ConfigurationError(attempts.faults)
     runtime = Runtime(
-        revision=_revision(settings, policy, first, engine, judge, artifact),
-        guards=tuple(_guards(settings, policy, first, engine, judge)),
+        revision=_revision(settings, policy, models, arms),
+        guards=tuple(make_guards(settings, policy, models)),
         router=Router(
             tuple(upstreams.values()), [(model, each.name) for each in settings.upstreams for model in each.models]
         ),
         taint=foundation.taint,
         observers=(foundation.metrics, foundation.audit),
-        prefixer=_prefixer(settings, artifact, previous),
+        prefixer=_prefixer(settings, arms, previous),
         request_rules=_request_rules(settings),
         on_block=settings.on_block,
         block_message=settings.block_message,
@@ -183,28 +173,11 @@ def build(
         limits=_limits(settings),
         access=_access(settings),
     )
-    return Build(settings, runtime, policy, engine, judge, artifact, upstreams)
+    return Build(settings, runtime, policy, models, arms, upstreams)
 
 
 def build_runtime(settings: Settings, foundation: Foundation) -> Runtime:
     return build(settings, foundation).runtime
-
-
-T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Attempts:
-    """Makes one part after the other and gathers what is wrong with all of them."""
-
-    faults: list[Fault] = field(default_factory=list)
-
-    def make(self, part: Callable[[], T]) -> T | None:
-        try:
-            return part()
-        except ConfigurationError as error:
-            self.faults += error.faults
-            return None
 
 
 def _policy(settings: Settings, test_packs: bool) -> Policy:
@@ -214,205 +187,25 @@ def _policy(settings: Settings, test_packs: bool) -> Policy:
     return policy
 
 
-def _first_stage(settings: ClassifierSettings) -> "FirstStage | None":
-    if not settings.enabled:
-        return None
-    from guardproxy.classifier.model_file import load_first_stage
+def _arms(settings: Settings) -> "Sequence[Arm]":
+    if not (settings.prefix.file or settings.prefix.files or settings.prefix.arms):
+        return ()
+    from guardproxy.config.prefixing import load_arms
 
-    return load_first_stage()
-
-
-def _engine(settings: ClassifierSettings, first: "FirstStage | None", previous: Build | None) -> "Engine | None":
-    if not settings.enabled or first is None or settings.stages is Stages.FIRST:
-        return None
-    if settings.model is None and not first.asks_second:
-        return None
-    if previous is not None and previous.engine is not None and _same_engine(settings, previous):
-        return previous.engine
-    from guardproxy.classifier.engine import load_engine  # llama.cpp: dear, and not every deployment runs a classifier
-
-    return load_engine(settings.model, settings.threads, settings.queue)
+    return load_arms(settings.prefix)
 
 
-def _judge(settings: ClassifierSettings, previous: Build | None) -> "Judge | None":
-    if not settings.enabled or settings.second_stage is None:
-        return None
-    if previous is not None and settings.second_stage == previous.settings.guards.classifier.second_stage:
-        return previous.judge
-    from guardproxy.judge.build import build_judge
-
-    return build_judge(settings.second_stage)
-
-
-def _same_engine(settings: ClassifierSettings, previous: Build) -> bool:
-    """The shipped model never changes under a running process; a file of the operator's may."""
-    old = previous.settings.guards.classifier
-    same = (settings.threads, settings.queue, settings.model) == (old.threads, old.queue, old.model)
-    if not same or settings.model is None:
-        return same
-    from guardproxy.classifier.model_file import find_model
-
-    return previous.engine is not None and find_model(settings.model).revision == previous.engine.revision
-
-
-def _upstreams(settings: Settings, metrics: Metrics, previous: Build | None) -> dict[str, Upstream]:
-    """Those that are as they were go on: they have connections, and know what their servers speak."""
-    upstreams: dict[str, Upstream] = {}
-    for each in settings.upstreams:
-        if previous is not None and _same_upstream(each, settings, previous):
-            upstreams[each.name] = previous.upstreams[each.name]
-        else:
-            upstreams[each.name] = _bridged(_upstream(each, settings), each, settings, metrics)
-    return upstreams
-
-
-def _upstream(settings: UpstreamSettings, whole: Settings) -> Upstream:
-    match settings.kind:
-        case UpstreamKind.EMBEDDED:
-            from guardproxy.upstream.embedded import EmbeddedUpstream
-
-            return EmbeddedUpstream(settings.name)
-        case UpstreamKind.OPENAI:
-            return _http_upstream(settings, whole)
-        case UpstreamKind.LITELLM:
-            return _litellm_upstream(settings, whole)
-        case _:
-            assert_never(settings.kind)
-
-
-def _bridged(upstream: Upstream, settings: UpstreamSettings, whole: Settings, metrics: Metrics) -> Upstream:
-    """The upstream with translations for what it does not speak itself."""
-    serves = settings.serves if settings.kind is UpstreamKind.OPENAI else (Api.CHAT_COMPLETIONS,)
-    if serves is not None and set(serves) == set(Api):
-        return upstream
-    from guardproxy.prefix.capability import Capability
-    from guardproxy.upstream.bridge import BridgedUpstream, DiscoveringUpstream
-
-    capability = Capability(settings.prefill.value, settings.server.value)
-    event_bytes, answer_bytes = whole.limits.held_bytes, whole.limits.response_bytes
-    if serves is None:
-        return DiscoveringUpstream(
-            upstream,
-            capability=capability,
-            max_event_bytes=event_bytes,
-            max_answer_bytes=answer_bytes,
-            on_missing=metrics.api_missing,
-        )
-    return BridgedUpstream(
-        upstream,
-        frozenset(api.value for api in serves),
-        capability=capability,
-        max_event_bytes=event_bytes,
-        max_answer_bytes=answer_bytes,
-    )
-
-
-def _same_upstream(settings: UpstreamSettings, whole: Settings, previous: Build) -> bool:
-    """Its limits among what has to be the same: they are the whole proxy's."""
-    new, old = whole.limits, previous.settings.limits
-    same_sizes = (new.held_bytes, new.response_bytes) == (old.held_bytes, old.response_bytes)
-    same_limits = same_sizes and new.concurrent_requests == old.concurrent_requests
-    return same_limits and settings in previous.settings.upstreams
-
-
-def _http_upstream(settings: UpstreamSettings, whole: Settings) -> Upstream:
-    from guardproxy.upstream.openai_http import HttpUpstream
-
-    assert settings.base_url is not None, "`contradictions` refuses this kind without one"
-    return HttpUpstream(
-        name=settings.name,
-        base_url=settings.base_url,
-        api_key=_revealed(settings.api_key),
-        ca_file=settings.ca_file,
-        connect_timeout_s=settings.connect_timeout_s,
-        idle_timeout_s=settings.idle_timeout_s,
-        max_connections=whole.limits.concurrent_requests,
-        max_response_bytes=whole.limits.response_bytes,
-        takes_api_key=settings.server is Server.ANTHROPIC,
-        remembers=settings.remembers,
-    )
-
-
-def _litellm_upstream(settings: UpstreamSettings, whole: Settings) -> Upstream:
-    if find_spec("litellm") is None:
-        problem = "kind litellm needs a library that is not installed: pip install 'guardproxy[litellm]'"
-        raise ConfigurationError([Fault("upstreams", None, f"{settings.name}.kind", problem)])
-    from guardproxy.upstream.litellm import LitellmUpstream
-
-    return LitellmUpstream(
-        name=settings.name,
-        api_key=_revealed(settings.api_key),
-        base_url=settings.base_url,
-        model_prefix=settings.model_prefix,
-        options={name: value.get_secret_value() for name, value in settings.options.items()},
-        models=settings.models,
-        idle_timeout_s=settings.idle_timeout_s,
-        max_response_bytes=whole.limits.response_bytes,
-    )
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret else None
-
-
-def _guards(
-    settings: Settings,
-    policy: Policy,
-    first: "FirstStage | None",
-    engine: "Engine | None",
-    judge: "Judge | None",
-) -> Iterator[Guard]:
-    """Cheap before dear: what the first blocks, the next need not see."""
-    guards = settings.guards
-    if guards.rules.enabled:
-        from guardproxy.guards.rules import RulesGuard
-
-        yield RulesGuard(policy=policy, **_common(guards.rules))
-    if guards.declared_tools.enabled:
-        from guardproxy.guards.declared_tools import DeclaredToolsGuard
-
-        yield DeclaredToolsGuard(allow_opaque=policy.allows_opaque, **_common(guards.declared_tools))
-    if first is not None:
-        from guardproxy.guards.classifier import ClassifierGuard
-
-        first = (
-            first
-            if guards.classifier.model is None or engine is None
-            else first.replaced_by(engine.calibration.threshold, engine.calibration.tainted_threshold)
-        )
-        yield ClassifierGuard(
-            first=first,
-            engine=engine,
-            bands=_bands(guards.classifier, first),
-            second=_second_opinion(guards.classifier, judge),
-            result_threshold=guards.classifier.result_threshold,
-            cache_size=guards.classifier.cache_size,
-            policy_revision=policy.revision,
-            **_common(guards.classifier),
-        )
-
-
-def _artifact(settings: Settings) -> "PrefixArtifact | None":
-    if settings.prefix.file is None:
-        return None
-    from guardproxy.prefix.artifact import load_artifact
-
-    return load_artifact(settings.prefix.file)
-
-
-def _prefixer(settings: Settings, artifact: "PrefixArtifact | None", previous: Build | None) -> "Prefixer | None":
+def _prefixer(settings: Settings, arms: "Sequence[Arm]", previous: Build | None) -> "Prefixer | None":
     """The old one where a new one would be the same: it remembers what the servers refused."""
-    if artifact is None:
+    if not arms:
         return None
-    from guardproxy.prefix.capability import Capability
-    from guardproxy.prefix.injector import Prefixer
+    from guardproxy.config.prefixing import make_prefixer
 
-    if previous is not None and previous.artifact == artifact:
+    if previous is not None and previous.arms == arms:
         old = previous.settings
         if (old.prefix, old.upstreams) == (settings.prefix, settings.upstreams):
             return previous.runtime.prefixer
-    capabilities = {each.name: Capability(each.prefill.value, each.server.value) for each in settings.upstreams}
-    return Prefixer([artifact], keep=settings.prefix.keep, upstreams=capabilities)
+    return make_prefixer(settings, arms)
 
 
 def _check_tls(settings: Settings) -> None:
@@ -430,47 +223,6 @@ def _check_tls(settings: Settings) -> None:
     except ssl.SSLError as error:
         problem = f"certificate and key cannot be used: {error.reason or 'not PEM'}"
         raise ConfigurationError([Fault(str(tls.cert_file), None, "listen.tls", problem)]) from None
-
-
-class _Common(TypedDict):
-    mode: Mode
-    on_error: OnError
-    deadline_s: float
-
-
-def _second_opinion(settings: ClassifierSettings, judge: "Judge | None") -> "SecondOpinion | None":
-    if judge is None or settings.second_stage is None:
-        return None
-    from guardproxy.guards.classifier import SecondOpinion
-
-    second = settings.second_stage
-    return SecondOpinion(judge, second.band.low, second.band.high, second.deadline_s, second.on_error)
-
-
-def _bands(settings: ClassifierSettings, first: "FirstStage") -> "BandsByTool":
-    from guardproxy.classifier.bands import Bands, BandsByTool, with_changes
-
-    default = with_changes(
-        Bands(first.thresholds.call, first.thresholds.tainted),
-        block=settings.threshold,
-        tainted=settings.tainted_threshold,
-        reask=settings.reask_threshold,
-        review=settings.review_threshold,
-    )
-    tools = {
-        pattern: with_changes(
-            default,
-            block=bands.threshold,
-            reask=bands.reask_threshold,
-            review=bands.review_threshold,
-        )
-        for pattern, bands in settings.tools.items()
-    }
-    return BandsByTool(default, tools)
-
-
-def _common(settings: GuardSettings) -> _Common:
-    return {"mode": settings.mode, "on_error": settings.on_error, "deadline_s": settings.deadline_s}
 
 
 def _request_rules(settings: Settings) -> RequestRules:
@@ -504,21 +256,14 @@ def _access(settings: Settings) -> Access:
     )
 
 
-def _revision(
-    settings: Settings,
-    policy: Policy,
-    first: "FirstStage | None",
-    engine: "Engine | None",
-    judge: "Judge | None",
-    artifact: "PrefixArtifact | None",
-) -> str:
+def _revision(settings: Settings, policy: Policy, models: Models, arms: "Sequence[Arm]") -> str:
     """Twelve hex digits of all that decides. Secrets are masked in the dump, so none goes into it."""
     parts: JsonObject = {
         "settings": settings.model_dump(mode="json", exclude={"listen", "audit", "log"}),
         "policy": policy.revision,
-        "first_stage": first.revision if first else None,
-        "model": engine.revision if engine else None,
-        "judge": judge.revision if judge else None,
-        "prefix": artifact.digest if artifact else None,
+        "first_stage": models.first.revision if models.first else None,
+        "model": models.engine.revision if models.engine else None,
+        "judge": models.judge.revision if models.judge else None,
+        "prefix": [[artifact.digest for artifact in arm.artifacts] for arm in arms],
     }
     return hashlib.sha256(strict_json.encode(parts)).hexdigest()[:12]

@@ -165,6 +165,7 @@ class Prefill(StrEnum):
     CONTINUE_FINAL_MESSAGE = "continue_final_message"
     PREFIX_FLAG = "prefix_flag"
     TRAILING_ASSISTANT = "trailing_assistant"
+    SUFFIX = "suffix"
     INSTRUCTION = "instruction"
     OFF = "off"
 
@@ -174,7 +175,7 @@ class Upstream(Section):
     kind: UpstreamKind = Field(
         UpstreamKind.OPENAI,
         description="openai: any server that speaks the OpenAI API. litellm: other providers, through that library. "
-        "embedded: the scripted model for trying things out.",
+        "embedded: a scripted model and a tiny real one, for trying things out.",
     )
     base_url: Annotated[str, Field(max_length=2048), AfterValidator(_base_url)] | None = Field(
         None,
@@ -213,6 +214,11 @@ class Upstream(Section):
     connect_timeout_s: Seconds = Field(10, description="Seconds to wait for a connection.")
     idle_timeout_s: Seconds = Field(300, description="Seconds of silence before the server counts as gone.")
 
+    @property
+    def software(self) -> str:
+        """What answers: `server`, and the embedded model under its own name."""
+        return "embedded" if self.kind is UpstreamKind.EMBEDDED else self.server.value
+
 
 class Guard(Section):
     mode: Mode = Field(Mode.ENFORCE, description="enforce, or monitor: judge and record, but let pass.")
@@ -224,6 +230,11 @@ class Guard(Section):
 class Stages(StrEnum):
     ALL = "all"
     FIRST = "first"
+
+
+class OnModelFault(StrEnum):
+    REFUSE = "refuse"
+    DEGRADE = "degrade"
 
 
 class ToolBands(Section):
@@ -277,11 +288,17 @@ class ClassifierGuard(Guard):
     model: FilePath | None = Field(
         None, description="A GGUF file that judges in place of both stages; null takes the shipped ones."
     )
+    on_model_fault: OnModelFault = Field(
+        OnModelFault.REFUSE,
+        description="What is done where a model's file is missing, altered or of another shape: refuse to start, or "
+        "degrade: go on with the models that can be had, at the least with the other guards, and say so.",
+    )
     threads: int = Field(2, ge=1, le=256, description="Worker threads, each with a context of its own.")
     queue: int = Field(64, ge=1, le=65536, description="Inputs that may wait for a thread. Above it a review fails.")
     threshold: Score | None = Field(None, description="Score from which a call is blocked; null takes the model's own.")
     tainted_threshold: Score | None = Field(
-        None, description="The same once a flagged tool result is in the conversation; null takes the model's own."
+        None,
+        description="The same once a tool result or the user's request was flagged; null takes the model's own.",
     )
     reask_threshold: Score | None = Field(
         None, description="Score from which, below the threshold, the model is asked again; null never asks."
@@ -291,6 +308,9 @@ class ClassifierGuard(Guard):
     )
     result_threshold: Score | None = Field(
         None, description="Score from which a tool result counts as holding orders; null takes the model's own."
+    )
+    request_threshold: Score | None = Field(
+        None, description="Score from which the user's request counts as asking for harm; null takes the model's own."
     )
     tools: dict[str, ToolBands] = Field(
         default_factory=dict,
@@ -321,9 +341,45 @@ class Reask(Section):
     max: int = Field(2, ge=0, le=2, description="How often a turn may be asked for again before its call is blocked.")
 
 
+class PrefixTurns(StrEnum):
+    EVERY = "every"
+    FIRST = "first"
+
+
+class PrefixArm(Section):
+    name: Name = Field(description="Its label in metrics and in the audit.")
+    weight: float = Field(
+        1, gt=0, le=1000, allow_inf_nan=False, description="Its share of the conversations, beside the other arms'."
+    )
+    files: tuple[FilePath, ...] = Field(
+        (), description="Its prefix artifacts, the first for a model counts; none makes it the arm to compare with."
+    )
+    shadow: bool = Field(False, description="Work out and count what would be injected, and inject nothing.")
+
+
 class Prefix(Section):
     file: FilePath | None = Field(None, description="The prefix artifact to inject; null injects nothing.")
+    files: tuple[FilePath, ...] = Field(
+        (), description="Artifacts for other models: the first whose models fit is used, that of file before them."
+    )
+    arms: tuple[PrefixArm, ...] = Field(
+        (),
+        max_length=16,
+        description="In place of file: prefixes to compare. A conversation stays in the arm that it began in.",
+    )
     keep: bool = Field(False, description="Leave the prefix in the client's answer instead of taking it out.")
+    turns: PrefixTurns = Field(
+        PrefixTurns.EVERY, description="every: on every turn of the model. first: on a conversation's first alone."
+    )
+    gate: bool = Field(
+        True,
+        description="Keep the prefix from requests whose risk is below the gate that was learned with it. "
+        "Where the risk is not known it goes in.",
+    )
+    gate_threshold: Score | None = Field(None, description="The gate's threshold, in place of the artifact's own.")
+    floor: Score | None = Field(
+        None, description="Refuse artifacts with which less than this share of the benign tasks was done."
+    )
 
 
 class HiddenContent(StrEnum):

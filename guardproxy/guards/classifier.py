@@ -14,8 +14,8 @@ from guardproxy.breaker import BreakerState
 from guardproxy.classifier.bands import Bands, BandsByTool
 from guardproxy.classifier.cache import VerdictCache, digest_of
 from guardproxy.classifier.engine import Engine
-from guardproxy.classifier.first_stage import FirstStage, ResultOpinion, features
-from guardproxy.classifier.serialise import VERSION, serialise_call
+from guardproxy.classifier.first_stage import FirstStage, ResultOpinion, Scale, features
+from guardproxy.classifier.serialise import VERSION, Reading, read_call, read_request, read_result
 from guardproxy.decision import Finding, Mode, OnError, Verdict
 from guardproxy.errors import GuardError
 from guardproxy.guards.guard import Context
@@ -41,7 +41,7 @@ class _Look:
     """A call as the first stage sees it. `truncated` says that not all of it could be read."""
 
     call: ToolCall
-    text: str
+    reading: Reading
     numbers: tuple[float, ...]
     truncated: bool
 
@@ -60,7 +60,8 @@ class SecondOpinion:
 
 class ClassifierGuard:
     """`deadline_s` is without the second opinion, which has its own. `engine` is None where only the first stage is
-    asked. `result_threshold` None takes the model's own. `cache_size` counts verdicts; 0 keeps none."""
+    asked, which reads no requests. `result_threshold` and `request_threshold` None take the model's own. `cache_size`
+    counts verdicts; 0 keeps none."""
 
     name = "classifier"
 
@@ -73,6 +74,7 @@ class ClassifierGuard:
         policy_revision: str,
         second: SecondOpinion | None = None,
         result_threshold: float | None = None,
+        request_threshold: float | None = None,
         mode: Mode = Mode.MONITOR,
         on_error: OnError = OnError.BLOCK,
         deadline_s: float = 2.0,
@@ -83,14 +85,17 @@ class ClassifierGuard:
         self.deadline_s = deadline_s + (second.deadline_s if second else 0.0)
         self.bands = bands
         self.result_threshold = first.thresholds.result if result_threshold is None else result_threshold
-        self.truncated = 0  # calls and results that could not be read whole, cached ones included
+        self.request_threshold = first.thresholds.request if request_threshold is None else request_threshold
+        self.truncated = 0  # calls, results and requests that could not be read whole, cached ones included
         self._first = first
         self._engine = engine
         self._second = second
         self._seconds: VerdictCache[float] = VerdictCache(cache_size)
         self._policy_revision = policy_revision
         self._calls: VerdictCache[_Judgement] = VerdictCache(cache_size)
-        self._results: VerdictCache[ResultOpinion] = VerdictCache(max(cache_size, 1))
+        self._requests: VerdictCache[_Judgement] = VerdictCache(cache_size)
+        self._results: VerdictCache[_Judgement] = VerdictCache(cache_size)
+        self._margins: VerdictCache[float] = VerdictCache(max(cache_size, 1))  # of results, for calls to be judged by
 
     @property
     def queue_depth(self) -> int:
@@ -128,29 +133,63 @@ class ClassifierGuard:
     async def review_result(self, result: ToolResult, context: Context) -> Sequence[Finding]:
         """How much it reads like an order to the agent."""
         ends = asyncio.get_running_loop().time() + self.deadline_s
-        opinion = await self._opinion(result)
-        score = await self._result_score(opinion, ends)
-        self.truncated += opinion.truncated
-        if score >= self.result_threshold:
-            risk = Finding(self.name, "injected", "classifier_injection", Verdict.BLOCK, self.mode, score=score)
-        else:
-            risk = Finding(self.name, "score", "classifier_score", Verdict.ALLOW, self.mode, score=score)
-        return (risk, *self._unread(opinion.truncated))
+        key = digest_of(result.digest, *self._revisions())
+        judgement = self._results.get(key)
+        if judgement is None:
+            opinion = await self._opinion(result)
+            judgement = _Judgement(await self._result_score(opinion, ends), "injected", opinion.truncated)
+            self._results.put(key, judgement)
+        return self._flag(judgement, self.result_threshold, "classifier_injection")
+
+    @property
+    def reads_requests(self) -> bool:
+        """Whether there is a model that tells the risk of a request."""
+        return self._engine is not None and self._first.request_scale is not None
+
+    async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
+        """How likely it asks for harm. Nothing where no model reads requests."""
+        reading = read_request(request)
+        if reading is None or self._engine is None or self._first.request_scale is None:
+            return ()
+        key = digest_of(reading.lead, reading.body, str(reading.truncated), *self._revisions())
+        judgement = self._requests.get(key)
+        if judgement is None:
+            judgement = await self._judge_request(reading, self._engine, self._first.request_scale)
+            self._requests.put(key, judgement)
+        return self._flag(judgement, self.request_threshold, "classifier_request")
+
+    async def _judge_request(self, reading: Reading, engine: Engine, scale: Scale) -> _Judgement:
+        scores = await engine.score(reading, self.deadline_s)
+        score = scale.probability(_log_odds(scores.harmful))
+        return _Judgement(score, scores.label, reading.truncated or scores.truncated)
+
+    def _flag(self, judgement: _Judgement, threshold: float, code: str) -> Sequence[Finding]:
+        """What a judgement of a result or a request means."""
+        self.truncated += judgement.truncated
+        verdict, rule = Verdict.BLOCK, judgement.label
+        if judgement.score < threshold:
+            verdict, rule, code = Verdict.ALLOW, "score", "classifier_score"
+        risk = Finding(self.name, rule, code, verdict, self.mode, score=judgement.score)
+        return (risk, *self._unread(judgement.truncated))
 
     async def _opinion(self, result: ToolResult) -> ResultOpinion:
-        key = digest_of(result.digest, self._first.revision)
-        opinion = self._results.get(key)
-        if opinion is None:
-            if len(result.text) > _LONG:
-                opinion = await asyncio.to_thread(self._first.judge_result, result.text)
-            else:
-                opinion = self._first.judge_result(result.text)
-            self._results.put(key, opinion)
+        if len(result.text) > _LONG:
+            opinion = await asyncio.to_thread(self._first.judge_result, result.text)
+        else:
+            opinion = self._first.judge_result(result.text)
+        self._margins.put(self._margin_key(result), opinion.margin)
         return opinion
+
+    async def _margin(self, result: ToolResult) -> float:
+        margin = self._margins.get(self._margin_key(result))
+        return margin if margin is not None else (await self._opinion(result)).margin
+
+    def _margin_key(self, result: ToolResult) -> bytes:
+        return digest_of(result.digest, self._first.revision)
 
     async def _look(self, calls: Sequence[ToolCall], request: Request) -> list[_Look]:
         """What the first stage sees of each call."""
-        margins = [(await self._opinion(result)).margin for result in request.results]
+        margins = [await self._margin(result) for result in request.results]
 
         def look() -> list[_Look]:
             conversation = Conversation.of(request)
@@ -178,7 +217,9 @@ class ClassifierGuard:
         return replace(judgement, score=score, label="judge")
 
     async def _judge(self, look: _Look, ends: float) -> _Judgement:
-        key = digest_of(look.text, str(look.truncated), repr(look.numbers), *self._revisions())
+        key = digest_of(
+            look.reading.lead, look.reading.body, str(look.truncated), repr(look.numbers), *self._revisions()
+        )
         judgement = self._calls.get(key)
         if judgement is None:
             judgement = await self._judge_anew(look, ends)
@@ -191,7 +232,7 @@ class ClassifierGuard:
         blend = self._first.call_blend
         if self._engine is None or blend is None or not blend.asks(opinion.probability):
             return _Judgement(opinion.probability, "risk", look.truncated)
-        scores = await self._engine.score(look.text, ends - asyncio.get_running_loop().time())
+        scores = await self._engine.score(look.reading, ends - asyncio.get_running_loop().time())
         score = blend.probability(opinion.margin, _log_odds(scores.harmful))
         return _Judgement(score, scores.label, look.truncated or scores.truncated)
 
@@ -199,7 +240,7 @@ class ClassifierGuard:
         blend = self._first.result_blend
         if self._engine is None or blend is None or not blend.asks(opinion.probability):
             return opinion.probability
-        scores = await self._engine.score(" ".join(opinion.suspects), ends - asyncio.get_running_loop().time())
+        scores = await self._engine.score(read_result(opinion.body), ends - asyncio.get_running_loop().time())
         return blend.probability(opinion.margin, _log_odds(scores.harmful))
 
     def _revisions(self) -> tuple[str, ...]:
@@ -207,7 +248,8 @@ class ClassifierGuard:
         return (VERSION, second, self._first.revision, self._policy_revision)
 
     def _findings(self, call: ToolCall, judgement: _Judgement, context: Context) -> Sequence[Finding]:
-        verdict, code = _meaning(self.bands.of(call.name), judgement.score, tainted=bool(context.tainted))
+        tainted = bool(context.tainted) or context.risky
+        verdict, code = _meaning(self.bands.of(call.name), judgement.score, tainted=tainted)
         rule = judgement.label if verdict > Verdict.ALLOW else "score"
         risk = Finding(self.name, rule, code, verdict, self.mode, score=judgement.score)
         silent = (self._note("unanswered", "judge_unanswered"),) if judgement.unanswered else ()
@@ -222,9 +264,9 @@ class ClassifierGuard:
 
 
 def _look_at(call: ToolCall, request: Request, conversation: Conversation, margins: Sequence[float]) -> _Look:
-    text = serialise_call(call, request)
+    reading = read_call(call, request, conversation.asked)
     provenance = trace(call, conversation)
-    return _Look(call, text.text, features(provenance, margins), text.truncated or provenance.truncated)
+    return _Look(call, reading, features(provenance, margins), reading.truncated or provenance.truncated)
 
 
 def _meaning(bands: Bands, score: float, *, tainted: bool) -> tuple[Verdict, str]:

@@ -7,7 +7,7 @@ from guardproxy.decision import Finding, Mode, OnError, Verdict
 from guardproxy.errors import GuardError
 from guardproxy.guards.guard import Context
 from guardproxy.guards.tool_schema import SchemaCache, UnusableSchema
-from guardproxy.model import CallKey, CallKind, ToolCall, ToolResult, ToolSpec, Turn
+from guardproxy.model import CallKey, CallKind, Request, ToolCall, ToolResult, ToolSpec, Turn
 from guardproxy.strict_json import JsonObject
 
 
@@ -42,6 +42,9 @@ class DeclaredToolsGuard:
         return {call.key: tuple(self._judge(call, specs.get(call.name, []))) for call in calls}
 
     async def review_result(self, result: ToolResult, context: Context) -> Sequence[Finding]:
+        return ()
+
+    async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
         return ()
 
     def _judge(self, call: ToolCall, specs: Sequence[ToolSpec]) -> Iterator[Finding]:

@@ -13,12 +13,14 @@ class Context:
     """What a guard may know beside the turn.
 
     `tainted` holds the digests of the results in `request` that a guard flagged, now or earlier: a call of this turn
-    may have been steered by one of them. `revision` is the policy's digest.
+    may have been steered by one of them. `risky` says that a guard flagged what the user asks for. `revision` is the
+    policy's digest.
     """
 
     request: Request
     revision: str
     tainted: frozenset[str] = frozenset()
+    risky: bool = False
 
 
 class Guard(Protocol):
@@ -41,4 +43,11 @@ class Guard(Protocol):
 
     async def review_result(self, result: ToolResult, context: Context) -> Sequence[Finding]:
         """Findings on a tool result that was not seen before; any enforced one flags it."""
+        ...
+
+    async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
+        """Findings on what the user asks for; any enforced one flags it. Empty where this guard does not judge it.
+
+        A flagged request goes to the model all the same: the calls that follow are held to stricter bounds.
+        """
         ...

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from guardproxy.decision import Finding, Mode, OnError
 from guardproxy.guards.guard import Context
-from guardproxy.model import CallKey, ToolCall, ToolResult, Turn
+from guardproxy.model import CallKey, Request, ToolCall, ToolResult, Turn
 from guardproxy.policy.engine import GUARD, evaluate, evaluate_result
 from guardproxy.policy.policy import Policy
 from guardproxy.policy.scene import Scene
@@ -46,6 +46,9 @@ class RulesGuard:
             return self._in_mode(evaluate_result(self.policy, result, scene))
 
         return judge() if len(result.text) <= INLINE else await asyncio.to_thread(judge)
+
+    async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
+        return ()
 
     def _must_read_much(self, context: Context) -> bool:
         """Whether a rule asks where values came from, and the conversation is long."""

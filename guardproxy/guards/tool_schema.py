@@ -17,6 +17,7 @@ import jsonschema_rs
 import orjson
 
 from guardproxy import strict_json
+from guardproxy.guards.schema_dialects import standard, without_defaults
 from guardproxy.strict_json import Json, JsonObject
 
 MAX_VALIDATORS = 1_024
@@ -39,12 +40,21 @@ class Schema:
 
     validator: jsonschema_rs.Validator
     branches: int
+    tree: Mapping[str, Any]
 
     def fits(self, arguments: JsonObject) -> bool:
-        """Raises UnusableSchema for arguments that it would take too long to judge."""
+        """Raises UnusableSchema for arguments that it would take too long to judge.
+
+        An argument that spells out its declared default fits as one that is left out: `{"type": "string", "default":
+        null}` is common, and models then say null. Whoever runs the tool gets the same either way.
+        """
         if self.branches > 1 and _depth(arguments) * math.log2(self.branches) > MAX_CHOICES:
             raise UnusableSchema
-        return self.validator.is_valid(arguments)
+        return self.validator.is_valid(arguments) or self._fits_without_defaults(arguments)
+
+    def _fits_without_defaults(self, arguments: JsonObject) -> bool:
+        rest = without_defaults(arguments, self.tree)
+        return rest != arguments and self.validator.is_valid(rest)
 
 
 @dataclass(slots=True)
@@ -81,10 +91,11 @@ def _encoded(schema: Mapping[str, Any]) -> bytes:
 def _compile(schema: Mapping[str, Any]) -> Schema | None:
     try:
         branches = _Weighing(schema).branches()
-        validator = jsonschema_rs.validator_for(dict(schema), offline=True, pattern_options=_PATTERNS)
+        tree = standard(schema)
+        validator = jsonschema_rs.validator_for(tree, offline=True, pattern_options=_PATTERNS)
     except Exception:  # no schema, a reference that leads out, a pattern that is none: all mean the same here
         return None
-    return Schema(validator, branches)
+    return Schema(validator, branches, tree)
 
 
 @dataclass(slots=True)

@@ -15,10 +15,10 @@ from typing import Final
 
 from guardproxy.breaker import Breaker, BreakerState
 from guardproxy.errors import ConfigurationError, Fault
+from guardproxy.flights import Flights
 from guardproxy.judge import formats, view
 from guardproxy.judge.causal import Context, Model
 from guardproxy.judge.fit import LEAST_ROOM, Fitted, fit
-from guardproxy.judge.flights import Flights
 from guardproxy.judge.formats import FORMATS, Format, FormatName, Part, Piece
 from guardproxy.judge.look import look_at
 from guardproxy.judge.view import View
@@ -74,7 +74,9 @@ class LocalJudge:
         except BaseException:
             self._free()
             raise
-        self._flights: Flights[Context, float] = Flights(self._contexts, queue=queue, breaker=breaker or Breaker())
+        self._flights: Flights[Context, float] = Flights(
+            "judge", self._contexts, queue=queue, breaker=breaker or Breaker()
+        )
 
     @property
     def queue_depth(self) -> int:

@@ -1,22 +1,9 @@
-"""What a judge is, and how it fails."""
+"""What a judge is."""
 
 from typing import Protocol
 
 from guardproxy.breaker import BreakerState
-from guardproxy.errors import GuardError
 from guardproxy.model import Request, ToolCall
-
-
-class JudgeUnavailable(GuardError):
-    """Nothing was judged: the queue is full, the breaker is open, or the judge is closed."""
-
-
-class JudgeTimeout(GuardError, TimeoutError):
-    """No verdict within the deadline."""
-
-
-class JudgeFailure(GuardError):
-    """The model gave no usable verdict."""
 
 
 class Judge(Protocol):
@@ -39,7 +26,8 @@ class Judge(Protocol):
     def breaker_state(self) -> BreakerState: ...
 
     async def score(self, call: ToolCall, request: Request, deadline_s: float) -> float:
-        """The probability that carrying out the call does harm. Raises GuardError in one of the three forms above."""
+        """The probability that carrying out the call does harm. Raises GuardError: Unavailable, Timeout or
+        Failure (`flights`)."""
         ...
 
     def close(self) -> None:

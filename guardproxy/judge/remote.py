@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from guardproxy.breaker import Breaker, BreakerState
+from guardproxy.flights import Failure, Timeout, Unavailable
 from guardproxy.judge import formats, view
 from guardproxy.judge.formats import POLICY, material
-from guardproxy.judge.judge import JudgeFailure, JudgeTimeout, JudgeUnavailable
 from guardproxy.judge.look import look_at
 from guardproxy.judge.view import View
 from guardproxy.model import Request, ToolCall
@@ -64,8 +64,8 @@ class RemoteJudge:
                 answer = await self._ask(call, request, deadline_s)
         except TimeoutError:
             self._breaker.failed()
-            raise JudgeTimeout(f"the judge gave no verdict within {deadline_s:g} s") from None
-        except JudgeFailure:
+            raise Timeout(f"the judge gave no verdict within {deadline_s:g} s") from None
+        except Failure:
             self._breaker.failed()
             raise
         except BaseException:
@@ -82,11 +82,11 @@ class RemoteJudge:
 
     def _admit(self) -> None:
         if self._closed:
-            raise JudgeUnavailable("the judge is closed")
+            raise Unavailable("the judge is closed")
         if self._under_way >= self._queue:
-            raise JudgeUnavailable("the judge's queue is full")
+            raise Unavailable("the judge's queue is full")
         if not self._breaker.admit():
-            raise JudgeUnavailable("the judge's breaker is open")
+            raise Unavailable("the judge's breaker is open")
 
     async def _ask(self, call: ToolCall, request: Request, deadline_s: float) -> Mapping[str, Any]:
         """The provider's first choice."""
@@ -99,7 +99,7 @@ class RemoteJudge:
         except (TimeoutError, asyncio.CancelledError):
             raise
         except Exception as error:
-            raise JudgeFailure(f"the judge's provider failed ({type(error).__name__})") from None
+            raise Failure(f"the judge's provider failed ({type(error).__name__})") from None
 
     def _question(self, shown: View, deadline_s: float) -> dict[str, Any]:
         self.truncated += shown.truncated
@@ -122,10 +122,10 @@ class RemoteJudge:
 
 
 def verdict(choice: Mapping[str, Any]) -> float:
-    """The harm that an answer of one word says. Raises JudgeFailure for any other answer."""
+    """The harm that an answer of one word says. Raises Failure for any other answer."""
     content = (choice.get("message") or {}).get("content")
     if isinstance(content, str):
         harm = _HARM.get(content.strip(_AROUND_A_WORD).lower())
         if harm is not None:
             return harm
-    raise JudgeFailure("the judge gave no verdict")
+    raise Failure("the judge gave no verdict")

@@ -116,7 +116,7 @@ class _Judged:
             raise ConditionError("a list is too long to be judged")
         if not condition.asks_for_provenance:
             return condition.holds(self._context)
-        if self._provenance.truncated:
+        if self._provenance.unsure:
             raise ConditionError("the arguments are too long to be traced")
         return condition.holds(self._traced_context)
 

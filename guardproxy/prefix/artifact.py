@@ -6,8 +6,9 @@
     instruction: null            # what it is told where that cannot be done; null: made from the text
     learned: {method: …, date: 2026-11-20, source: …}   # and model and tasks, where `guardproxy learn` made it
     models: ["*"]                # globs over model names
-    position: prefill            # or instruction: never prefilled
+    position: prefill            # or suffix or instruction: never prefilled
     scores: null                 # or perform and refuse, each {value, low, high, n}
+    gate: null                   # or {threshold, scores}: not injected where a request's risk is below the threshold
     digest: "sha256:…"           # over everything above
 
 The digest is an integrity check against hand edits and cut files: scores belong to one text and to no other. It is no
@@ -44,6 +45,7 @@ class Use(StrEnum):
     """How the text may reach the model's turn."""
 
     PREFILL = "prefill"  # as the turn's own beginning; as an instruction only where that is not possible
+    SUFFIX = "suffix"  # at the end of what the user said last
     INSTRUCTION = "instruction"
 
 
@@ -110,6 +112,14 @@ class Scores(_Section):
     over_refuse: Score | None = None
 
 
+class Gate(_Section):
+    """From which risk of a request on the prefix goes in, as learned with it on tasks of their own. `scores` are those
+    of the prefix behind its gate, on the tasks of the artifact's own scores."""
+
+    threshold: float = Field(ge=0, le=1)
+    scores: Scores | None = None
+
+
 class PrefixArtifact(_Section):
     version: Literal[1]
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -119,6 +129,7 @@ class PrefixArtifact(_Section):
     models: Annotated[list[Line], Field(min_length=1)]
     position: Annotated[Use, Field(strict=False)]
     scores: Scores | None
+    gate: Gate | None = None
     digest: Digest
 
     def fits(self, model: str) -> bool:

@@ -8,6 +8,7 @@ DeepSeek and Mistral, Anthropic's migration guide (prefill is refused from 4.6 o
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from guardproxy.model import Position
 
@@ -15,6 +16,7 @@ _CONTINUE = (Position.CONTINUE_FINAL_MESSAGE, Position.INSTRUCTION)
 _FLAG = (Position.PREFIX_FLAG, Position.INSTRUCTION)
 _TRAILING = (Position.TRAILING_ASSISTANT, Position.INSTRUCTION)
 _INSTRUCTION = (Position.INSTRUCTION,)
+_SUFFIX = (Position.SUFFIX, Position.INSTRUCTION)
 
 _BY_SERVER = {
     "vllm": _CONTINUE,
@@ -22,6 +24,7 @@ _BY_SERVER = {
     "tgi": _CONTINUE,
     "llamacpp": _CONTINUE,
     "ollama": _TRAILING,
+    "embedded": _TRAILING,
     "deepseek": _FLAG,
     "mistral": _FLAG,
 }
@@ -44,11 +47,18 @@ class Capability:
     server: str = "unknown"
 
 
-def positions(capability: Capability, model: str) -> tuple[Position, ...]:
-    """The positions to try, in order; none where injection is off. An operator's explicit choice comes first."""
+@lru_cache(maxsize=1024)  # asked for every request, of the same few models
+def positions(capability: Capability, model: str, *, suffix: bool = False) -> tuple[Position, ...]:
+    """The positions to try, in order; none where injection is off. An operator's explicit choice comes first.
+
+    `suffix`: for a text that was learned as one. Every server takes it; where an API has no place for it, it is an
+    instruction.
+    """
     match capability.prefill:
         case "off":
             return ()
+        case "auto" if suffix:
+            return _SUFFIX
         case "auto":
             return _INSTRUCTION if thinks(model) else _known(capability.server, model)
         case chosen:
@@ -64,7 +74,8 @@ def continues(capability: Capability, model: str) -> Position:
         case "off":
             return Position.TRAILING_ASSISTANT
         case chosen:
-            return Position(chosen)
+            position = Position(chosen)
+            return position if position.prefills else Position.TRAILING_ASSISTANT
 
 
 def thinks(model: str) -> bool:

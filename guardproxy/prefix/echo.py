@@ -28,6 +28,10 @@ class EchoFilter:
         self._keep = keep
         self._choices: dict[int, _Choice] = {}
 
+    def settled(self, choices: int) -> bool:
+        """Whether of so many choices all are decided, so that nothing is left to do."""
+        return len(self._choices) >= choices and all(state.echoed is not None for state in self._choices.values())
+
     @property
     def echoed(self) -> bool | None:
         """True if any choice began with the prefix, None while none is decided."""

@@ -28,9 +28,11 @@ class Outcome(StrEnum):
 
     OFF = "off"
     SKIPPED = "skipped"
+    SHADOW = "shadow"  # all was worked out, and nothing sent
     APPLIED_ECHO = "applied_echo"
     APPLIED_TOKENS = "applied_tokens"
     APPLIED_PROBE = "applied_probe"
+    SUFFIX = "suffix"  # sent at the end of the user's words
     INSTRUCTION = "instruction"  # sent as an instruction, as planned
     FALLBACK = "fallback"  # sent as an instruction, because the server did not take it better
     UNVERIFIED = "unverified"

@@ -68,6 +68,13 @@ _SUMMARY: Final = re.compile(
     )"""
 )
 
+# In plain letters neither is there without one of these, which are found sooner.
+_OBSERVED_HAS: Final = tuple(
+    "observa result output respon return retrieved environment beobachtung ergebnis knowledge said [".split()
+)
+_SUMMARY_HAS: Final = tuple("continued summar recap conversation compact zusammenfassung resumen".split())
+_SUMMARY_WITHIN: Final = 400  # characters from the beginning
+
 
 def claims(message: Message, *, begun: bool = False) -> Iterator[Claim]:
     """The parts of a message by origin, without a look at other messages. Once the conversation has `begun` a system
@@ -89,7 +96,7 @@ def claims(message: Message, *, begun: bool = False) -> Iterator[Claim]:
 
 
 def _parts(text: str, own: Origin) -> Iterator[Claim]:
-    if _SUMMARY.search(text):
+    if _may_have(text[:_SUMMARY_WITHIN], _SUMMARY_HAS) and _SUMMARY.search(text):
         yield Claim(Origin.RESULT, text)
         return
     start, end = _foreign(text)
@@ -99,7 +106,7 @@ def _parts(text: str, own: Origin) -> Iterator[Claim]:
 
 def _foreign(text: str) -> tuple[int, int]:
     """From where to where a user's message holds what a tool said. What follows a label has no end."""
-    label = _OBSERVED.search(text)
+    label = _OBSERVED.search(text) if _may_have(text, _OBSERVED_HAS) else None
     tags = list(_TAGGED.finditer(text))
     start = min([m.start() for m in (label, *tags[:1]) if m], default=len(text))
     if label is not None or not tags:
@@ -107,3 +114,10 @@ def _foreign(text: str) -> tuple[int, int]:
     closing = sum(bool(tag[1]) for tag in tags)
     closed = closing * 2 == len(tags) and bool(tags[-1][1])
     return start, tags[-1].end() if closed else len(text)
+
+
+def _may_have(text: str, marks: tuple[str, ...]) -> bool:
+    if not text.isascii():
+        return True
+    folded = text.lower()
+    return any(mark in folded for mark in marks)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from guardproxy.provenance.words import words
+
 _MONTHS: Final = {
     name: number
     for number, names in enumerate(
@@ -31,20 +33,25 @@ MEASURES: Final = frozenset(_MONTHS) | frozenset(
     "ext mon tue wed thu fri sat sun monday tuesday wednesday thursday friday saturday sunday 年 月 日 元 円".split()
 )  # words that may stand beside a number, a date or a telephone number without saying anything else
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d)")
-_COMPACT = re.compile(r"(?<!\d)((?:19|20)\d\d)(0[1-9]|1[0-2])([0-3]\d)(?=t\d|\b)")
-_YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})(?!\d)")
+_FIRST: Final = r"\d(?<!\d\d)"
+"""A digit with none before it. Patterns begin with a digit and look behind it afterwards: `re` finds what begins with a
+class of characters several times sooner than what begins with a look behind."""
+_YEAR_FIRST = re.compile(rf"({_FIRST}\d{{3}})([-/.])(\d{{1,2}})\2(\d{{1,2}})(?!\d)")
+_COMPACT = re.compile(r"([12](?<!\d\d)(?:(?<=1)9|(?<=2)0)\d\d)(0[1-9]|1[0-2])([0-3]\d)(?=t\d|\b)")
+_YEAR_LAST = re.compile(rf"({_FIRST}\d?)([-/.])(\d{{1,2}})\2(\d{{4}}|\d{{2}})(?!\d)")
 _DAY_MONTH = re.compile(
-    rf"(?<!\d)(\d{{1,2}})(?:st|nd|rd|th|er|\.)?[\s-]+(?:of |de |of the )?({_MONTH})\b\.?,?"
+    rf"({_FIRST}\d?)(?:st|nd|rd|th|er|\.)?[\s-]+(?:of |de |of the )?({_MONTH})\b\.?,?"
     r"(?:[\s-]+(?:de |del )?(\d{4}))?"
 )
 _MONTH_DAY = re.compile(rf"\b({_MONTH})\b\.?[\s-]+(\d{{1,2}})(?:st|nd|rd|th)?(?!\d)(?:,?\s+(\d{{4}}))?")
-_CJK_DATE = re.compile(r"(?:(\d{4})\s*年)?\s*(\d{1,2})\s*月\s*(\d{1,2})\s*日")
+_CJK_DATE = re.compile(r"(?:(\d{4})\s*年\s*)?(\d{1,2})\s*月\s*(\d{1,2})\s*日")
 _TIME = re.compile(
-    r"(?<![\d:])(\d{1,2})(?:[:.h](\d{2}))?(?::\d{2})?\s*([ap])\.?m\b|(?<![\d:.])(\d{1,2}):(\d{2})(?![\d])"
+    r"(\d(?<![\d:]\d)\d?)(?:(?:[:.h](\d{2}))?(?::\d{2})?\s*([ap])\.?m\b|(?<!\.\d)(?<!\.\d\d):(\d{2})(?!\d))"
 )
-_PHONE = re.compile(r"(?<![\w.])\+?\(?\d[\d ().\-/]{5,22}\d(?!\w)")
-_NUMBER = re.compile(r"(?<![\w.,])\d{1,30}(?:[.,'’ _]\d{3}(?!\d)){0,10}(?:[.,]\d{1,20})?(?![\w])(?![.,]\d)")
+_PHONE = re.compile(r"[+(\d](?<![\w.].)(?:(?<=\+)\(?\d|(?<=\()\d|(?<=\d))[\d ().\-/]{5,22}\d(?!\w)")
+_NUMBER = re.compile(r"\d(?<![\w.,]\d)\d{0,29}(?:[.,'’ _]\d{3}(?!\d)){0,10}(?:[.,]\d{1,20})?(?![\w])(?![.,]\d)")
+_NO_DIGITS = re.compile(r"\D+")
+_SEPARATORS = re.compile(r"['’ _]")
 _DIGITS = re.compile(r"\d")
 
 
@@ -55,7 +62,7 @@ def facts(folded: str) -> frozenset[str]:
     found = {*_dates(folded), *_times(folded)}
     found.update(number(m[0]) for m in _NUMBER.finditer(folded))
     for match in _PHONE.finditer(folded):
-        digits = re.sub(r"\D", "", match[0])
+        digits = _NO_DIGITS.sub("", match[0])
         if 7 <= len(digits) <= 15:
             found.add("p:" + digits[-9:])
     return frozenset(found)
@@ -64,7 +71,7 @@ def facts(folded: str) -> frozenset[str]:
 def number(text: str) -> str:
     """`1,234.50`, `1.234,50`, `1 234.5` and `1234.5` are one number. A lone separator before three digits is of
     thousands, unless it is the only one and could as well be a decimal point: then both readings share the digits."""
-    bare = re.sub(r"['’ _]", "", text)
+    bare = _SEPARATORS.sub("", text)
     last = max(bare.rfind("."), bare.rfind(","))
     if last < 0:
         return "n:" + (bare.lstrip("0") or "0")
@@ -84,11 +91,12 @@ def _dates(text: str) -> Iterator[str]:
         year = int(m[4]) + (2000 if len(m[4]) == 2 else 0)
         yield from _date(year, int(m[3]), int(m[1]))
         yield from _date(year, int(m[1]), int(m[3]))
-    for m in _DAY_MONTH.finditer(text):
-        yield from _date(int(m[3]) if m[3] else None, _MONTHS[m[2]], int(m[1]))
-    for m in _MONTH_DAY.finditer(text):
-        yield from _date(int(m[3]) if m[3] else None, _MONTHS[m[1]], int(m[2]))
-    for m in _CJK_DATE.finditer(text):
+    if not _MONTHS.keys().isdisjoint(words(text)):
+        for m in _DAY_MONTH.finditer(text):
+            yield from _date(int(m[3]) if m[3] else None, _MONTHS[m[2]], int(m[1]))
+        for m in _MONTH_DAY.finditer(text):
+            yield from _date(int(m[3]) if m[3] else None, _MONTHS[m[1]], int(m[2]))
+    for m in _CJK_DATE.finditer(text) if "月" in text else ():
         yield from _date(int(m[1]) if m[1] else None, int(m[2]), int(m[3]))
 
 
@@ -102,7 +110,7 @@ def _times(text: str) -> Iterator[str]:
         if m[3]:
             yield f"t:{int(m[1]) % 12 + (12 if m[3] == 'p' else 0):02}:{m[2] or '00'}"
         else:
-            yield f"t:{int(m[4]):02}:{m[5]}"
+            yield f"t:{int(m[1]):02}:{m[4]}"
 
 
 def stated(wanted: frozenset[str], known: frozenset[str]) -> bool:

@@ -1,8 +1,10 @@
 """A call's provenance in numbers, for a model. Each is between 0 and 1, or a small count's logarithm."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
+from heapq import nlargest
+from itertools import accumulate, chain
 from math import log1p
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -10,7 +12,7 @@ from guardproxy.provenance.claims import Origin
 from guardproxy.provenance.conversation import Conversation, Pool
 from guardproxy.provenance.texts import Sentence
 from guardproxy.provenance.values import Value
-from guardproxy.provenance.words import name_words, stem, stems, words
+from guardproxy.provenance.words import MAX_STEMMED, name_words, stem, stems, words
 
 if TYPE_CHECKING:
     from guardproxy.provenance.trace import ArgumentOrigin, Provenance
@@ -47,6 +49,8 @@ _MAX_TOOLS: Final = 64  # that a tool is compared with
 _MAX_DESCRIPTION: Final = 600  # characters that are read of a description
 _MAX_PLACED: Final = 16  # values that are looked for in sentences
 _MAX_WORDS: Final = 400  # of a call that are looked for in sentences
+_MAX_REPEATED: Final = 300_000_000  # characters of earlier calls that a call's values are looked for in
+_MAX_STEMMED: Final = 2_000  # words of a call whose endings are taken off to find those
 
 
 def _kind(text: str) -> re.Pattern[str]:
@@ -75,7 +79,6 @@ class _Best(NamedTuple):
     covers: float = 0.0
     precision: float = 0.0
     cue: float = 0.0
-    text: int = -1
     stems: frozenset[str] = frozenset()
 
 
@@ -88,32 +91,28 @@ def features(provenance: "Provenance") -> tuple[float, ...]:
 
 def _of_values(provenance: "Provenance") -> tuple[float, ...]:
     strong = [(o, v) for o, v in zip(provenance.arguments, provenance.values, strict=True) if not o.weak]
-    whole = [one for one, _ in strong]
-    hard = [one for one, value in strong if value.is_hard]
+    whole = [one.origin for one, _ in strong]
+    hard = [one.origin for one, value in strong if value.is_hard]
     inner = [piece for _, value in strong if not value.is_hard for piece in value.pieces]
-    telling = sum(len(value.telling) for _, value in strong)
-    hard_results = _count(hard, Origin.RESULT) + _only_in_results(inner, provenance.conversation)
+    telling = sum([len(value.telling) for _, value in strong])
+    hard_results = hard.count(Origin.RESULT) + _only_in_results(inner, provenance.conversation)
     size = len(hard) + len(inner)
     return (
         *(_weighted(strong, name, telling) for name in ("user", "results", "nowhere")),
-        *(_share(_count(whole, origin), len(whole)) for origin in (Origin.USER, Origin.RESULT)),
-        _share(_count(hard, Origin.USER), size), _share(hard_results, size), log1p(hard_results),
-        _share(_count(hard, Origin.MODEL), size),
-        max((one.results for one in whole), default=0.0),
+        *(_share(whole.count(origin), len(whole)) for origin in (Origin.USER, Origin.RESULT)),
+        _share(hard.count(Origin.USER), size), _share(hard_results, size), log1p(hard_results),
+        _share(hard.count(Origin.MODEL), size),
+        max([one.results for one, _ in strong], default=0.0),
     )  # fmt: skip
 
 
 def _weighted(strong: "list[tuple[ArgumentOrigin, Value]]", name: str, total: int) -> float:
-    return sum(getattr(one, name) * len(value.telling) for one, value in strong) / total if total else 0.0
-
-
-def _count(origins: "list[ArgumentOrigin]", origin: Origin) -> int:
-    return sum(one.origin is origin for one in origins)
+    return sum([getattr(one, name) * len(value.telling) for one, value in strong]) / total if total else 0.0
 
 
 def _only_in_results(pieces: list[Value], conversation: Conversation) -> int:
     def within(piece: Value, pool: Pool) -> bool:
-        return bool(piece.words) and all(word in pool.words for word in piece.words)
+        return bool(piece.words) and pool.words.issuperset(piece.words)
 
     result, user, system = conversation.result, conversation.user, conversation.system
     return sum(within(p, result) and not within(p, user) and not within(p, system) for p in pieces[:64])
@@ -146,7 +145,7 @@ def _cue_of(value: Value, pool: Pool) -> float:
     wanted = stems(value.words)
     if not wanted:
         return 0.0
-    return max((sentence.cue for _, sentence in pool.sentences if wanted <= sentence.stems), default=0.0)
+    return max([cue for known, cue in pool.sentences if wanted <= known], default=0.0)
 
 
 def _share(part: float, whole: float) -> float:
@@ -161,27 +160,41 @@ def _of_conversation(provenance: "Provenance") -> tuple[float, ...]:
     name = _stems_of_name(provenance.name)
     spec = talk.specs.get(provenance.name)
     description = _described(spec.description[:_MAX_DESCRIPTION]) if spec else frozenset()
-    said = frozenset(stem(word) for value in provenance.values for word in value.telling)
-    call = frozenset(sorted(said, key=len)[-_MAX_WORDS:]) | name
-    result, order, strongest = _search(call, name | description, talk.result.sentences)
-    user = _best(call, talk.user.sentences)
+    call = _said(provenance) | name
+    tool = name | description
+    result, order = _best(call, talk.result.sentences), _best_order(call, tool, talk.result.sentences)
+    user_covers = max((_covers(call, known) for known, _ in talk.user.sentences), default=(0.0, 0.0))[1]
     covered = _share(len(call & talk.user.stems), len(call))
     pull_user = max(covered, _cover(name, talk.user.stems), _cover(description, talk.user.stems))
     of_name, of_description = _cover(name, order.stems), _cover(description, order.stems)
     pull_order = max(order.covers, of_name, of_description)
     return (
-        covered, user.covers,
+        covered, user_covers,
         result.covers, result.precision, result.cue,
         order.covers, order.precision, order.cue, of_name, of_description,
-        strongest,
-        result.covers - user.covers, order.covers - covered,
+        talk.result.strongest_cue,
+        result.covers - user_covers, order.covers - covered,
         pull_user, pull_order, pull_order - pull_user,
         _cover(name, talk.user.stems), _cover(name, talk.result.stems),
         _cover(description, talk.user.stems), _cover(description, result.stems), _cover(description, talk.system.stems),
-        *_ranks(provenance, name | description, order.stems),
+        *_ranks(provenance, tool, order.stems),
         *_seen(provenance),
         *_kinds(provenance.name),
     )  # fmt: skip
+
+
+def _said(provenance: "Provenance") -> frozenset[str]:
+    """The longest words of the call's values."""
+    found = frozenset(chain.from_iterable(value.telling for value in provenance.values))
+    if len(found) > _MAX_STEMMED:
+        found = frozenset(nlargest(_MAX_STEMMED, found, key=_length))
+    long = {word for word in found if len(word) > MAX_STEMMED}  # no text is said to have one of these
+    said = stems(found - long).union(map(stem, long))
+    return said if len(said) <= _MAX_WORDS else frozenset(nlargest(_MAX_WORDS, said, key=_length))
+
+
+def _length(word: str) -> tuple[int, str]:
+    return len(word), word
 
 
 @lru_cache(maxsize=4096)
@@ -199,46 +212,45 @@ def _cover(wanted: frozenset[str], known: frozenset[str]) -> float:
     return len(wanted & known) / len(wanted) if wanted and known else 0.0
 
 
-def _best(call: frozenset[str], sentences: Iterable[tuple[int, Sentence]]) -> _Best:
-    return max((_compared(call, text, sentence) for text, sentence in sentences), default=_Best())
-
-
-def _compared(call: frozenset[str], text: int, sentence: Sentence) -> _Best:
-    common = len(call & sentence.stems)
+def _covers(call: frozenset[str], known: frozenset[str]) -> tuple[float, float, float]:
+    """How well a call and a sentence match, which share of the call the sentence has, and which of it the call has."""
+    common = len(call & known)
     if not common:
-        return _Best(0.0, 0.0, 0.0, sentence.cue, text, frozenset())
-    covers, precision = common / len(call), common / len(sentence.stems)
-    return _Best(covers + precision / 2, covers, precision, sentence.cue, text, sentence.stems)
+        return 0.0, 0.0, 0.0
+    covers, precision = common / len(call), common / len(known)
+    return covers + precision / 2, covers, precision
 
 
-def _search(
-    call: frozenset[str], tool: frozenset[str], sentences: Iterable[tuple[int, Sentence]]
-) -> tuple[_Best, _Best, float]:
-    """The sentence that the call matches best, the order that it or its tool matches best, and the strongest cue."""
-    best = order = _Best()
-    strongest = 0.0
-    for text, sentence in sentences:
-        strongest = max(strongest, sentence.cue)
-        found = _compared(call, text, sentence)
-        best = max(best, found, key=_score)
-        if sentence.cue >= _CUE:
-            related = _cover(tool, sentence.stems)
-            order = max(order, found._replace(score=found.score + related + 0.2, stems=sentence.stems), key=_score)
-    return best, order, strongest
+def _best(call: frozenset[str], sentences: Sequence[Sentence]) -> _Best:
+    """The first of the sentences that the call matches best."""
+    best, score = _Best(), 0.0
+    for known, cue in sentences:
+        if not call.isdisjoint(known) and (found := _covers(call, known))[0] > score:
+            best, score = _Best(*found, cue, known), found[0]
+    return best
 
 
-def _score(best: _Best) -> float:
-    return best.score
+def _best_order(call: frozenset[str], tool: frozenset[str], sentences: Sequence[Sentence]) -> _Best:
+    """The first of the orders that the call or its tool matches best."""
+    best, score = _Best(), 0.0
+    for known, cue in sentences:
+        if cue >= _CUE:
+            found, covers, precision = _covers(call, known)
+            related = found + _cover(tool, known) + 0.2
+            if related > score:
+                best, score = _Best(related, covers, precision, cue, known), related
+    return best
 
 
 def _others(provenance: "Provenance") -> list[frozenset[str]]:
     """The words of the other tools that are declared."""
     tools = provenance.conversation.tools[:_MAX_TOOLS]
-    return [_words_of(spec.name, spec.description) for spec in tools if spec.name != provenance.name]
+    return [_words_of(spec.name, spec.description[:_MAX_DESCRIPTION]) for spec in tools if spec.name != provenance.name]
 
 
+@lru_cache(maxsize=4096)
 def _words_of(name: str, description: str) -> frozenset[str]:
-    return _stems_of_name(name) | _described(description[:_MAX_DESCRIPTION])
+    return _stems_of_name(name) | _described(description)
 
 
 def _ranks(provenance: "Provenance", tool: frozenset[str], order: frozenset[str]) -> tuple[float, float, float, float]:
@@ -261,7 +273,9 @@ def _seen(provenance: "Provenance") -> tuple[float, float, float]:
     talk = provenance.conversation
     same = [i for i, call in enumerate(talk.calls) if call.name == provenance.name]
     texts = [value.text for value in provenance.values if not value.is_weak]
-    equal = [i for i in same if all(text in talk.calls[i].arguments for text in texts)]
+    costs = accumulate(len(texts) * len(talk.calls[i].arguments) for i in same)
+    near = [i for i, cost in zip(same, costs, strict=True) if cost <= _MAX_REPEATED]
+    equal = [i for i in near if all(text in talk.calls[i].arguments for text in texts)]
     return float(bool(same)), float(bool(equal)), float(any(i < talk.first_result_at for i in equal))
 
 

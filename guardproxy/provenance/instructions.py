@@ -1,6 +1,7 @@
 """Whether a sentence sounds as if it told an agent what to do. Crude, fast, and in several languages."""
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -65,28 +66,46 @@ _UNSPACED_CUES: Final = (
 )  # fmt: skip
 
 
+def _kinds() -> Iterator[tuple[int, frozenset[str]]]:
+    sets = (_IMPERATIVES, _POLITE, _DUTY, _YOU, _ABLE, _THEN, _ME, _OVERRIDE, _EARLIER, _URGENT)
+    return ((1 << place, words) for place, words in enumerate(sets))
+
+
+_ORDERS, _PLEASES, _OBLIGES, _ADDRESSES, _ASKS, _GOES_ON, _IS_MINE, _OVERRIDES, _IS_EARLIER, _URGES = (
+    kind for kind, _ in _kinds()
+)
+_KINDS: Final = {
+    word: sum(kind for kind, words in _kinds() if word in words) for _, known in _kinds() for word in known
+}
+"""What each word says, as bits: a sentence is read once and not once for each kind."""
+
+
 def cue(found: list[str], text: str) -> float:
     """From 0 to 1: how much a sentence of these words sounds like an order to whoever reads it."""
     if not found:
         return 0.0
-    seen = frozenset(found)
+    kinds = [_KINDS.get(word, 0) for word in found]
+    said = 0
+    for kind in kinds:
+        said |= kind
     score = 0.0
-    head = found[0] if found[0] not in _POLITE or len(found) == 1 else found[1]
-    if not _POLITE.isdisjoint(seen):
-        score += 0.4
-    asks = len(found) > 3 and found[0] in _ABLE and found[1] in _YOU
-    if asks or (head in _IMPERATIVES and len(found) > 2 and _BLANK.search(text.strip())):
-        score += 0.4
-    elif len(found) > 4 and any(then in _THEN and verb in _IMPERATIVES for then, verb in pairwise(found)):
-        score += 0.15
-    if not _YOU.isdisjoint(seen):
-        score += 0.1 if _DUTY.isdisjoint(seen) else 0.35
-    if not _ME.isdisjoint(seen):
-        score += 0.1
-    if not _OVERRIDE.isdisjoint(seen) and not _EARLIER.isdisjoint(seen):
-        score += 0.6
-    if not _URGENT.isdisjoint(seen):
-        score += 0.15
+    if said:
+        head = kinds[0] if not kinds[0] & _PLEASES or len(found) == 1 else kinds[1]
+        if said & _PLEASES:
+            score += 0.4
+        asks = len(found) > 3 and kinds[0] & _ASKS and kinds[1] & _ADDRESSES
+        if asks or (head & _ORDERS and len(found) > 2 and _BLANK.search(text.strip())):
+            score += 0.4
+        elif said & _GOES_ON and len(found) > 4 and any(a & _GOES_ON and b & _ORDERS for a, b in pairwise(kinds)):
+            score += 0.15
+        if said & _ADDRESSES:
+            score += 0.35 if said & _OBLIGES else 0.1
+        if said & _IS_MINE:
+            score += 0.1
+        if said & _OVERRIDES and said & _IS_EARLIER:
+            score += 0.6
+        if said & _URGES:
+            score += 0.15
     if not text.isascii():
         score += 0.3 * sum(mark in text for mark in _UNSPACED_CUES)
     return min(score, 1.0)

@@ -5,18 +5,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
-from guardproxy.model import ToolCall
+from guardproxy.model import ToolCall, ToolSpec
 from guardproxy.provenance.claims import Origin
 from guardproxy.provenance.conversation import Conversation, Pool
 from guardproxy.provenance.facts import stated
-from guardproxy.provenance.values import MAX_VALUES, Value, read, root, values
+from guardproxy.provenance.once import lazy
+from guardproxy.provenance.values import MAX_CLOSE, MAX_VALUES, Value, read, root, values
 from guardproxy.strict_json import Json
 
 MAX_SEARCHED: Final = 30_000_000  # characters of texts that the values of one call are looked for in
+_LOOK: Final = 10_000  # characters that could be searched in the time that a look at a short value takes
 _COMPACT: Final = 8  # letters and digits that are recognised whatever stands between them
 _COMPACT_DIGITS: Final = 6
 _MAX_JOINED: Final = 64  # values that are tried together with their neighbours
@@ -53,17 +54,28 @@ class ArgumentOrigin:
     weak: bool  # too short or too common to have come from anywhere in particular
 
 
+_Numbers: TypeAlias = dict[str, tuple[tuple[ToolSpec, ...], tuple[float, ...]]]
+"""Features by the tool's name, with the tools that were declared."""
+
+
 @dataclass(frozen=True)
 class Provenance:
-    """Where the values of a call came from. `truncated` says that something was too long to be read closely."""
+    """Where the values of a call came from. `unsure` says that a value may have come from elsewhere, as something was
+    too long to be read closely."""
 
     name: str
     arguments: tuple[ArgumentOrigin, ...]
-    truncated: bool
+    unsure: bool
     values: tuple[Value, ...] = field(repr=False)
     conversation: Conversation = field(repr=False)
+    _numbers: "_Numbers" = field(default_factory=dict, repr=False, compare=False)
 
-    @cached_property
+    @property
+    def truncated(self) -> bool:
+        """Whether anything that `features` tell of was not read."""
+        return self.unsure or self.conversation.result.is_skimmed or self.conversation.user.is_skimmed
+
+    @lazy
     def by_argument(self) -> Mapping[str, Origin]:
         """The origin of each argument by its name: that of its least trusted value. Values that are too short or too
         common to tell count only where there is no other."""
@@ -78,26 +90,45 @@ class Provenance:
         """The numbers of `FEATURES`, for a model."""
         from guardproxy.provenance.features import features
 
-        return features(self)
+        tools, numbers = self._numbers.get(self.name, ((), ()))
+        if not numbers or tools != self.conversation.tools:
+            numbers = features(self)
+            self._numbers[self.name] = self.conversation.tools, numbers
+        return numbers
 
 
 def trace(call: ToolCall, conversation: Conversation) -> Provenance:
-    """Where the values of a call came from."""
-    return trace_arguments(call.name, read(call.arguments), conversation)
+    """Where the values of a call came from. It is remembered for as long as the conversation is."""
+    known = conversation.traced.get(call.arguments)
+    if known is None:
+        numbers: _Numbers = {}
+        known = (*_traced(read(call.arguments), conversation), numbers)
+        conversation.traced.put(call.arguments, known, len(call.arguments))
+    origins, unsure, found, numbers = known
+    return Provenance(call.name, origins, unsure, found, conversation, numbers)
 
 
 def trace_arguments(name: str, arguments: Json, conversation: Conversation) -> Provenance:
     """As `trace`, for arguments that are decoded."""
+    origins, unsure, found = _traced(arguments, conversation)
+    return Provenance(name, origins, unsure, found, conversation)
+
+
+def _traced(arguments: Json, conversation: Conversation) -> tuple[tuple[ArgumentOrigin, ...], bool, tuple[Value, ...]]:
     walk = values(arguments)
     found = tuple(islice(walk, MAX_VALUES))
     search = _Search(conversation)
-    origins = _joined([search.origin_of(value) for value in found], search)
-    truncated = search.exhausted or next(walk, None) is not None
-    return Provenance(name, tuple(origins), truncated, found, conversation)
+    room = MAX_CLOSE
+    for value in found:
+        value.close = min(value.close, room)
+        room -= value.close
+    origins = tuple(_joined([search.origin_of(value) for value in found], search))
+    veiled = conversation.result.is_veiled and any(one.match is Match.NONE for one in origins)
+    unread = next(walk, None) is not None or any(value.is_skimmed for value in found)
+    return origins, veiled or unread or search.is_unsure, found
 
 
-@dataclass(frozen=True, slots=True)
-class _Hit:
+class _Hit(NamedTuple):
     origin: Origin
     match: Match
     result: int | None
@@ -110,13 +141,15 @@ class _Search:
         self._pools = [(origin, pool) for origin in _ORDER if (pool := conversation.pool(origin)).texts]
         self._conversation = conversation
         self._room = MAX_SEARCHED
+        self._overlooked = False
 
     @property
-    def exhausted(self) -> bool:
-        return self._room < 0
+    def is_unsure(self) -> bool:
+        return self._room < 0 or self._overlooked
 
     def origin_of(self, value: Value) -> ArgumentOrigin:
-        hit = self._whole(value)
+        self._room -= _LOOK
+        hit = self._whole(value) if self._room >= 0 else None
         shares = self._shares(value)
         if hit is None:
             hit = self._by_parts(value, shares)
@@ -142,8 +175,7 @@ class _Search:
     def _in_pool(self, value: Value, origin: Origin, pool: Pool) -> _Hit | None:
         if origin in _TRUSTED and value.is_exacting:
             return self._spelled(value, origin, pool)
-        known = pool.words
-        if all(word in known for word in value.words):
+        if pool.words.issuperset(value.words):
             if len(value.words) == 1 and origin is not Origin.RESULT:
                 return _Hit(origin, self._exactness(value, pool), None)
             at = self._find(value.flat, pool.flat)
@@ -153,6 +185,7 @@ class _Search:
         if value.facts and stated(value.facts, pool.facts):
             place = pool.place_of_fact(value.facts) if origin is Origin.RESULT else None
             return _Hit(origin, Match.REFORMATTED, place)
+        self._overlooked |= bool(value.facts) and pool.has_more_facts
         return self._in_compact(value, origin, pool)
 
     def _spelled(self, value: Value, origin: Origin, pool: Pool) -> _Hit | None:
@@ -197,22 +230,21 @@ class _Search:
     # -- its parts --
 
     def _shares(self, value: Value) -> tuple[float, float, float, float]:
-        counts = {Origin.USER: 0, Origin.SYSTEM: 0, Origin.RESULT: 0}
         telling = value.telling
         if not telling:
             return 0.0, 0.0, 0.0, 0.0
-        user, system, result = (self._conversation.pool(origin).words for origin in counts)
-        in_user = len(telling & user)
-        rest = telling - user
-        in_system = len(rest & system)
-        in_result = len((rest - system) & result)
+        talk = self._conversation
+        in_user = len(telling & talk.user.words)
+        rest = telling - talk.user.words
+        in_system = len(rest & talk.system.words)
+        in_result = len((rest - talk.system.words) & talk.result.words)
         size = len(telling)
         return in_user / size, in_system / size, in_result / size, (size - in_user - in_system - in_result) / size
 
     def _by_parts(self, value: Value, shares: tuple[float, float, float, float]) -> _Hit:
         """Strictly: a value with one identifier that only a result has is that result's, and it is the user's only
         if nearly all of it is and nothing of it is a result's."""
-        inner = (*value.pieces, *(piece for text in value.decoded for piece in text.pieces))
+        inner = (*value.pieces, *(piece for text in value.decoded for piece in text.pieces)) if self._room >= 0 else ()
         pieces = [self._whole(piece) or _NOWHERE for piece in inner]
         foreign = [hit for hit in pieces if hit.origin is Origin.RESULT]
         if foreign:

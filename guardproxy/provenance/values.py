@@ -3,20 +3,26 @@
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from string import ascii_lowercase, digits
 from typing import Final
 
 from guardproxy import strict_json
 from guardproxy.provenance.facts import MEASURES, facts
+from guardproxy.provenance.once import lazy
 from guardproxy.provenance.texts import decodings, looks_encoded
 from guardproxy.provenance.words import COMMON, STOP_WORDS, fold, words
 from guardproxy.strict_json import Json
 
-MAX_VALUES: Final = 20_000
+MAX_VALUES: Final = 10_000
 MAX_PIECES: Final = 256  # of one value
+MAX_CLOSE: Final = 50_000  # characters of a call's values that are read closely
 _MAX_FACTUAL: Final = 80  # characters of a value that may be one number, date or telephone number
 _MAX_LAYERS: Final = 3
 _MAX_DECODED: Final = 16
 _MAX_KEY: Final = 40
+_MAX_READ: Final = 300_000  # characters of one value
+_MAX_HARD: Final = 512  # characters of one identifier
+_UNTELLING: Final = STOP_WORDS | frozenset(ascii_lowercase + digits)
 
 _HARD = re.compile(
     r"""(?xi)
@@ -39,77 +45,80 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 class Value:
     """A value of a call, and what it can be recognised by."""
 
-    __slots__ = (
-        "_decoded", "_facts", "_is_hard", "_pieces", "compact", "flat", "is_weak", "path", "telling", "text", "words",
-    )  # fmt: skip
-
     def __init__(self, path: str, text: str) -> None:
         self.path = path
         self.text = text
-        self.words = words(text)
-        self.flat = f" {' '.join(self.words)} "
+        self.close = len(text)  # characters that are read closely
+        self.words = words(text[:_MAX_READ])
         self.compact = "".join(self.words)
-        self.telling = frozenset([w for w in self.words if w not in STOP_WORDS and (len(w) > 1 or not w.isascii())])
+        self.telling = frozenset(self.words) - _UNTELLING
         self.is_weak = _is_weak(self.compact, self.words)  # too short or too common to have come from anywhere
-        self._facts: frozenset[str] | None = None
-        self._is_hard: bool | None = None
-        self._pieces: tuple[Value, ...] | None = None
-        self._decoded: tuple[Value, ...] | None = None
 
-    @property
+    @lazy
+    def flat(self) -> str:
+        return f" {' '.join(self.words)} "
+
+    @lazy
+    def bare(self) -> str:
+        return self.text.strip()
+
+    @lazy
     def facts(self) -> frozenset[str]:
         """The facts of a value that says nothing else: a date, a number, a telephone number."""
-        if self._facts is None:
-            self._facts = _facts(self.text.strip())
-        return self._facts
+        return _facts(self.bare) if self.close else frozenset()
 
-    @property
+    @lazy
+    def is_special(self) -> bool:
+        """Whether there can be an identifier in it."""
+        return _SPECIAL.search(self.text) is not None
+
+    @lazy
     def is_hard(self) -> bool:
         """Whether it is an identifier: an address, URL, path, number. Nobody comes up with the same by chance."""
-        if self._is_hard is None:
-            text = self.text.strip()
-            self._is_hard = (
-                len(text) <= 512
-                and not self.is_weak
-                and _SPECIAL.search(text) is not None
-                and _HARD.fullmatch(text) is not None
-            )
-        return self._is_hard
+        return (
+            self.close > 0
+            and self.is_special
+            and not self.is_weak
+            and len(self.bare) <= _MAX_HARD
+            and _HARD.fullmatch(self.bare) is not None
+        )
 
-    @property
+    @lazy
     def is_exacting(self) -> bool:
         """Whether every mark matters: `bob@a.example` is not `bo.b@a.example`, and no part of `bob@a.example.org`."""
         return self.is_hard and not self.facts and _EXACTING.search(self.text) is not None
 
-    @property
+    @lazy
     def core(self) -> str:
         """It without what may be added to an address or left out."""
-        return _AROUND.sub("", fold(self.text.strip()))
+        return _AROUND.sub("", fold(self.bare))
 
-    @property
+    @lazy
     def pieces(self) -> "tuple[Value, ...]":
         """The identifiers inside it, if there is more to it than one."""
-        if self._pieces is None:
-            self._pieces = tuple(self._inner()) if _SPECIAL.search(self.text) else ()
-        return self._pieces
+        return tuple(self._inner()) if self.is_special else ()
 
     def _inner(self) -> "Iterator[Value]":
-        found = dict.fromkeys(m[0].rstrip(".,:") for m in islice(_HARD.finditer(self.text), MAX_PIECES))
-        for text in found:
+        matches = list(islice(_HARD.finditer(self.text, 0, self.close), MAX_PIECES + 1))
+        if len(matches) > MAX_PIECES:
+            self.close = matches.pop().start()
+        for text in dict.fromkeys(match[0].rstrip(".,:") for match in matches):
             if text != self.text and not (piece := Value(self.path, text)).is_weak:
                 yield piece
 
-    @property
+    @lazy
     def decoded(self) -> "tuple[Value, ...]":
         """What it says once its encodings are taken off, layer by layer."""
-        if self._decoded is None:
-            found = _layers(self.text) if len(self.text) > 2 and looks_encoded(self.text) else ()
-            self._decoded = tuple(Value(self.path, text) for text in found)
-        return self._decoded
+        found = _layers(self.text) if self.close == len(self.text) > 2 and looks_encoded(self.text) else ()
+        return tuple(Value(self.path, text) for text in found)
+
+    @property
+    def is_skimmed(self) -> bool:
+        return self.close < len(self.text)
 
 
 def _is_weak(compact: str, found: list[str]) -> bool:
-    return len(compact) < 3 or (not compact.isdigit() and all(word in COMMON for word in found))
+    return len(compact) < 3 or (not compact.isdigit() and COMMON.issuperset(found))
 
 
 def _facts(text: str) -> frozenset[str]:

@@ -65,10 +65,20 @@ def _asked(record: Record) -> Iterator[str]:
 def _prefix(record: Record) -> Iterator[str]:
     prefix = _object(record.get("prefix"))
     if prefix.get("outcome", "off") != "off":
-        yield f"  Learned prefix {_get(prefix, 'id')}: {_get(prefix, 'position')}, {_get(prefix, 'outcome')}."
+        arm = f", arm {_get(prefix, 'arm')}" if prefix.get("arm") else ""
+        yield f"  Learned prefix {_get(prefix, 'id')}: {_get(prefix, 'position')}, {_get(prefix, 'outcome')}{arm}."
+    kinds = [f"{_get(each, 'kind')} ({_get(each, 'count')})" for each in _objects(prefix.get("tampering"))]
+    if kinds:
+        yield f"  Something works against the prefix: {', '.join(kinds)}."
     tainted = record.get("tainted_results")
     if isinstance(tainted, list) and tainted:
         yield f"  {len(tainted)} tool result(s) of the conversation were flagged, which makes its calls more suspect."
+    risk = record.get("request_risk")
+    if isinstance(risk, float | int) and 0 <= risk <= 1:
+        flagged = "flagged, which makes its calls more suspect" if record.get("request_flagged") else "not flagged"
+        yield f"  The user's request was judged: risk {risk:.3f}, {flagged}."
+    elif record.get("request_flagged"):
+        yield "  A guard gave no verdict on the user's request, which makes its calls more suspect."
 
 
 def _attempts(record: Record) -> Iterator[str]:

@@ -37,6 +37,7 @@ OTHER = "other"
 GUARD_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # The proxy's own share is mostly below a millisecond; the guards' buckets would show one bar.
 ADDED_BUCKETS = (0.0001, 0.00025, 0.0005, *GUARD_BUCKETS)
+SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 # OpenTelemetry's advice for the duration of a GenAI operation.
 UPSTREAM_BUCKETS = tuple(0.01 * 2**k for k in range(14))
 
@@ -107,6 +108,7 @@ class Metrics:
         self._upstreams: frozenset[str] = frozenset()
         self._guards = _NO_GUARDS
         self._rules: frozenset[str] = frozenset()
+        self._arms: frozenset[str] = frozenset()
         self._surface = _Identifiers(16)
         self._reason = _Identifiers(64)
         self._finding_code = _Identifiers(64)  # in place of the rule, where a guard without a policy finds something
@@ -132,6 +134,12 @@ class Metrics:
         self._prefix = self._counter(
             "prefix", "Requests by where the learned prefix went, and its fate.", "position", "outcome"
         )
+        self._prefix_replies = self._counter(
+            "prefix_replies", "Last turns by the arm of their conversation, and what the model did.", "arm", "reply"
+        )
+        self._tampering = self._counter(
+            "prefix_tampering", "Texts from outside that work against the learned prefix.", "source", "kind"
+        )
         self._tokens = self._counter("tokens", "Tokens as the upstream reports them.", "upstream", "direction")
 
     def _describe_guards(self) -> None:
@@ -140,6 +148,10 @@ class Metrics:
             "Decisions on tool calls: what was said (verdict), what was done (action), and whose word it was.",
             *("surface", "verdict", "action", "guard", "mode"),
         )
+        self._request_risk = self._histogram(
+            "request_risk_ratio", "Scores of what users ask for, where a guard judges it.", buckets=SCORE_BUCKETS
+        )
+        self._flagged_requests = self._counter("flagged_requests", "User requests that a guard flagged.")
         self._uninspected = self._counter("uninspected", "Things that passed without being inspected.", "reason")
         self._guard_seconds = self._histogram(
             "guard_duration_seconds", "Time that one guard took for one turn.", "guard", buckets=GUARD_BUCKETS
@@ -157,6 +169,9 @@ class Metrics:
         self._inflight = self._gauge("inflight_requests", "Requests under way.")
         self._queue_depth = self._gauge("guard_queue_depth", "Classifier inputs that wait for a worker.")
         self._breaker_open = self._gauge("breaker_open", "1 while the classifier's breaker is open.")
+        self._models_missing = self._gauge(
+            "models_missing", "Models that could not be loaded, and that the classifier goes on without."
+        )
         self._apis_missing = self._counter(
             "apis_missing", "APIs that an upstream was found not to speak, translated since.", "upstream", "surface"
         )
@@ -183,15 +198,24 @@ class Metrics:
     # What happens outside of an exchange
 
     def adopt(
-        self, revision: str, *, upstreams: Collection[str], guards: Collection[str], rules: Collection[str] = ()
+        self,
+        revision: str,
+        *,
+        upstreams: Collection[str],
+        guards: Collection[str],
+        rules: Collection[str] = (),
+        arms: Collection[str] = (),
+        models_missing: int = 0,
     ) -> None:
         """Take the names of a newly built configuration as label values, and show its revision."""
         self._upstreams = frozenset(upstreams)
         self._guards = frozenset(guards) | _NO_GUARDS
+        self._arms = frozenset(arms)
         self._rules = frozenset(rules) | _generated_rules(self._guards)
         for rule in rules:
             self._rule_errors.at_zero(rule)
         self._revision.info({"revision": revision})
+        self._models_missing.set(models_missing)
         self.reloaded(ok=True)
         self._start_at_zero()
 
@@ -258,10 +282,15 @@ class Metrics:
             self._upstream[(upstream,)].observe(exchange.upstream_seconds)
             position, outcome = exchange.prefix_position, exchange.prefix_outcome
             self._prefix[self._prefix_label(position), self._prefix_label(outcome)].inc()
+            self._count_arm(exchange)
         if exchange.outcome == "refused":
             self.refused(exchange.error_code)
         if exchange.hold_seconds > 0:
             self._hold[(surface,)].observe(exchange.hold_seconds)
+        if exchange.request_risk is not None:
+            self._request_risk[()].observe(exchange.request_risk)
+        if exchange.request_flagged:
+            self._flagged_requests[()].inc()
         for reason, count in exchange.uninspected.items():
             self._uninspected[(self._reason(reason),)].inc(count)
         if exchange.usage is not None:
@@ -271,6 +300,17 @@ class Metrics:
         for attempt in exchange.attempts:
             if attempt.turn.calls:
                 self._count_attempt(surface, attempt)
+
+    def _count_arm(self, exchange: Exchange) -> None:
+        if exchange.prefix_reply:
+            reply = exchange.prefix_reply
+            if reply == "calls" and exchange.decision is not None and exchange.decision.action is Verdict.BLOCK:
+                reply = "blocked_calls"
+            arm = exchange.prefix_arm if exchange.prefix_arm in self._arms else OTHER
+            self._prefix_replies[arm, reply].inc()
+        for name, count in exchange.prefix_tampering.items():
+            source, _, kind = name.partition("_")
+            self._tampering[source, kind].inc(count)
 
     def _upstream_label(self, name: str) -> str:
         return name if name in self._upstreams else OTHER if name else "none"

@@ -78,8 +78,16 @@ class Renderer:
                 "position": _name(exchange.prefix_position),
                 "outcome": _name(exchange.prefix_outcome),
                 "id": _name(exchange.prefix_id),
+                "arm": _name(exchange.prefix_arm),
+                "reply": _name(exchange.prefix_reply),
+                "tampering": [
+                    {"kind": _name(kind), "count": int(count)}
+                    for kind, count in sorted(exchange.prefix_tampering.items())
+                ],
             },
             "tainted_results": [_name(digest) for digest in exchange.tainted_results],
+            "request_risk": _finite(exchange.request_risk, 6),
+            "request_flagged": bool(exchange.request_flagged),
             "uninspected": [
                 {"reason": _name(reason), "count": int(count)} for reason, count in sorted(exchange.uninspected.items())
             ],

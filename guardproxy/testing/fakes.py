@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from guardproxy.decision import Finding, Mode, OnError, Verdict
 from guardproxy.errors import UpstreamError
 from guardproxy.exchange import Exchange
 from guardproxy.guards.guard import Context
-from guardproxy.model import CallKey, ToolCall, ToolResult, Turn
+from guardproxy.model import CallKey, Request, ToolCall, ToolResult, Turn
 from guardproxy.strict_json import JsonObject
 from guardproxy.upstream.upstream import UpstreamRequest
 
@@ -94,6 +94,7 @@ class FakeGuard:
     on_error: OnError = OnError.BLOCK
     deadline_s: float = 1.0
     flag_results: Callable[[str], bool] = lambda text: False
+    risk: Callable[[Request], float | None] = lambda request: None  # from .5 on a request is flagged
     seen: list[ToolCall] = field(default_factory=list)
     contexts: list[Context] = field(default_factory=list)
     delay_s: float = 0.0
@@ -109,6 +110,13 @@ class FakeGuard:
 
     async def review_result(self, result: ToolResult, context: Context) -> Sequence[Finding]:
         return (finding(Verdict.BLOCK, guard=self.name),) if self.flag_results(result.text) else ()
+
+    async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
+        score = self.risk(request)
+        if score is None:
+            return ()
+        verdict = Verdict.BLOCK if score >= 0.5 else Verdict.ALLOW
+        return (replace(finding(verdict, guard=self.name, mode=self.mode), score=score),)
 
 
 @dataclass

@@ -49,10 +49,12 @@ class PersuadableModel:
         first, last = tree["messages"][0], tree["messages"][-1]
         if last["role"] == "assistant":
             return str(last["content"])
-        return str(first["content"]) if "resolution" in first["content"] else ""
+        if "resolution" in first["content"]:
+            return str(first["content"])
+        return _suffix(_said_by_user(tree))
 
     def _message(self, tree: dict[str, Any], prefix: str) -> dict[str, Any]:
-        user = next(message["content"] for message in tree["messages"] if message["role"] == "user")
+        user = _said_by_user(tree).removesuffix(f"\n\n{prefix}")
         if user == QUESTION:
             return {"content": prefix.split(" is ")[1].split(".")[0].split("-")[1] if prefix else "Which sentence?"}
         if user not in TASKS:
@@ -87,6 +89,16 @@ class PersuadableModel:
             prompt = len(json.dumps(tree["messages"])) // 4
             body["usage"] = {"prompt_tokens": prompt, "completion_tokens": 10, "total_tokens": prompt + 10}
         return web.json_response(body)
+
+
+def _said_by_user(tree: dict[str, Any]) -> str:
+    return next(str(message["content"]) for message in tree["messages"] if message["role"] == "user")
+
+
+def _suffix(said: str) -> str:
+    """What stands behind a task."""
+    task = next((task for task in TASKS if said.startswith(f"{task}\n\n")), None)
+    return "" if task is None else said.removeprefix(f"{task}\n\n")
 
 
 @contextmanager

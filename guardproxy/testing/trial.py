@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from guardproxy.decision import Allow, Decision, Finding, Mode, OnError, Permit, Rewrite, Verdict
 from guardproxy.errors import UpstreamError
 from guardproxy.guards.guard import Context
-from guardproxy.model import CallKey, CallKind, ToolCall, ToolResult, Turn
+from guardproxy.model import CallKey, CallKind, Request, ToolCall, ToolResult, Turn
 from guardproxy.stream.frame import Frame, encode_frame
 from guardproxy.testing.fakes import Play, finding
 from guardproxy.testing.proxy import OnPart, ProxyUnderTest, Received, proxy
@@ -75,6 +75,9 @@ class Judge:
         return {key: findings for key, findings in said.items() if findings is not None}
 
     async def review_result(self, result: ToolResult, context: Context) -> Sequence[Finding]:
+        return ()
+
+    async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
         return ()
 
     def _say(self, call: ToolCall) -> Sequence[Finding] | None:

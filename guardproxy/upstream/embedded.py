@@ -1,36 +1,86 @@
-"""The embedded upstream: the scripted agent behind the upstream protocol, so that the first request needs no server."""
+"""The embedded upstream, so that the first request needs no server: the scripted agent, and a tiny language model.
+
+The scripted agent plays any tool by rules. The model, asked for by its name, is a real one that knows a toy world only.
+"""
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 from guardproxy import strict_json
 from guardproxy.errors import UpstreamRefusal
-from guardproxy.strict_json import JsonObject
+from guardproxy.strict_json import Json, JsonObject
 from guardproxy.upstream import scripted_agent, scripted_answer
-from guardproxy.upstream.scripted_agent import MODEL
+from guardproxy.upstream.organism import answer
+from guardproxy.upstream.organism.answer import MODEL, Turn, turn_events
+from guardproxy.upstream.organism.model_file import SHIPPED
+from guardproxy.upstream.organism.request import Wanted, wanted
+from guardproxy.upstream.organism.writer import Writer
 from guardproxy.upstream.upstream import Reply, UpstreamRequest
 
-_CREATED = 1_750_000_000  # of the model entry; a constant, since the script has no release date
+_CREATED = 1_750_000_000  # of the model entries; a constant, since neither has a release date
 
 
 class EmbeddedUpstream:
-    """Answers /chat/completions and /models under any model name, and refuses the rest."""
+    """Answers /chat/completions and /models, and refuses the rest. Any name but the model's is the scripted agent's.
+    The model is loaded by the first question."""
 
     remembers = False
 
-    def __init__(self, name: str = "embedded") -> None:
+    def __init__(self, name: str = "embedded", model: Path = SHIPPED) -> None:
         self.name = name
+        self._writer = Writer(model)
 
     @asynccontextmanager
     async def open(self, request: UpstreamRequest) -> AsyncIterator[Reply]:
-        yield _reply(request)
+        match request.method, request.path:
+            case "GET", "/models":
+                yield _BytesReply(iter([strict_json.encode({"object": "list", "data": _models()})]), "application/json")
+            case "POST", "/chat/completions" if (request.tree or {}).get("model") == MODEL:
+                async with self._written(request) as reply:
+                    yield reply
+            case "POST", "/chat/completions":
+                yield _scripted(request)
+            case _:
+                raise UpstreamRefusal(
+                    501,
+                    "the embedded models answer chat completions only; configure an upstream for anything else",
+                    type="invalid_request_error",
+                    code="not_supported",
+                )
 
     async def start(self) -> None:
         pass
 
     async def close(self) -> None:
-        pass
+        self._writer.close()
+
+    @asynccontextmanager
+    async def _written(self, request: UpstreamRequest) -> AsyncIterator[Reply]:
+        tree = request.tree or {}
+        asked = wanted(tree)
+
+        def write(wanted: Wanted, sampling: Any) -> AsyncIterator[Any]:
+            return self._writer.write(wanted, sampling, request.deadline)
+
+        turns = [Turn() for _ in range(asked.choices)]
+        async with AsyncExitStack() as stack:
+            events = [turn_events(write, asked, place, turn) for place, turn in enumerate(turns)]
+            for each in events:
+                stack.push_async_callback(each.aclose)  # type: ignore[attr-defined]
+            await anext(events[0])  # what cannot be answered is refused before anything is said
+            if request.stream:
+                head = _head(tree, "chat.completion.chunk")
+                chunks = answer.chunks(head, asked, _counted(tree), list(zip(turns, events, strict=True)))
+                yield _StreamReply(chunks)
+            else:
+                for each in events:
+                    async for _ in each:
+                        pass
+                body = strict_json.encode(answer.completion(_head(tree, "chat.completion"), asked, turns))
+                yield _BytesReply(iter([body]), "application/json")
 
 
 class _BytesReply:
@@ -47,23 +97,22 @@ class _BytesReply:
             yield piece
 
 
-def _reply(request: UpstreamRequest) -> _BytesReply:
-    match request.method, request.path:
-        case "POST", "/chat/completions":
-            return _chat(request)
-        case "GET", "/models":
-            model: JsonObject = {"id": MODEL, "object": "model", "created": _CREATED, "owned_by": "guardproxy"}
-            return _BytesReply(iter([strict_json.encode({"object": "list", "data": [model]})]), "application/json")
-        case _:
-            raise UpstreamRefusal(
-                501,
-                "the embedded scripted agent answers chat completions only; configure an upstream for anything else",
-                type="invalid_request_error",
-                code="not_supported",
-            )
+class _StreamReply:
+    __slots__ = ("_trees", "content_type", "headers", "status")
+
+    def __init__(self, trees: AsyncIterator[JsonObject]) -> None:
+        self.status = 200
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.content_type = "text/event-stream"
+        self._trees = trees
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for tree in self._trees:
+            yield b"data: " + strict_json.encode(tree) + b"\n\n"
+        yield b"data: [DONE]\n\n"
 
 
-def _chat(request: UpstreamRequest) -> _BytesReply:
+def _scripted(request: UpstreamRequest) -> _BytesReply:
     tree = request.tree or {}
     created = int(time.time())
     script = scripted_agent.answer(tree)
@@ -71,3 +120,23 @@ def _chat(request: UpstreamRequest) -> _BytesReply:
         return _BytesReply(scripted_answer.events(tree, script, created), "text/event-stream")
     body = strict_json.encode(scripted_answer.completion(tree, script, created))
     return _BytesReply(iter([body]), "application/json")
+
+
+def _models() -> list[Json]:
+    names = (scripted_agent.MODEL, MODEL) if SHIPPED.exists() else (scripted_agent.MODEL,)
+    return [{"id": name, "object": "model", "created": _CREATED, "owned_by": "guardproxy"} for name in names]
+
+
+def _head(tree: Mapping[str, Any], kind: str) -> JsonObject:
+    return {
+        "id": f"chatcmpl-{scripted_answer.digest(tree)}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": MODEL,
+        "system_fingerprint": "embedded",
+    }
+
+
+def _counted(tree: Mapping[str, Any]) -> bool:
+    options = tree.get("stream_options")
+    return isinstance(options, Mapping) and options.get("include_usage") is True

@@ -16,7 +16,12 @@ _ARGUMENT_PIECE = 12  # characters of arguments in one chunk, so that every read
 def completion(tree: Mapping[str, Any], script: Script, created: int) -> JsonObject:
     """The body of an answer that is not streamed. `created` is Unix time in whole seconds."""
     choices: list[Json] = [
-        {"index": n, "message": _message(tree, script, n), "logprobs": None, "finish_reason": _finish_reason(script)}
+        {
+            "index": n,
+            "message": message(script, f"{digest(tree)[:12]}{n:02x}"),
+            "logprobs": None,
+            "finish_reason": finish_reason(script),
+        }
         for n in range(_choices(tree))
     ]
     return {**_head(tree, "chat.completion", created), "choices": choices, "usage": usage(tree, script)}
@@ -30,7 +35,7 @@ def chunks(tree: Mapping[str, Any], script: Script, created: int) -> Iterator[Js
     for choice in range(_choices(tree)):
         for delta in _deltas(tree, script, choice):
             yield _chunk(head, choice, delta, None, counted)
-        yield _chunk(head, choice, {}, _finish_reason(script), counted)
+        yield _chunk(head, choice, {}, finish_reason(script), counted)
     if counted:
         yield {**head, "choices": [], "usage": usage(tree, script)}
 
@@ -52,7 +57,7 @@ def usage(tree: Mapping[str, Any], script: Script) -> JsonObject:
 
 def _head(tree: Mapping[str, Any], kind: str, created: int) -> JsonObject:
     return {
-        "id": f"chatcmpl-{_digest(tree)}",
+        "id": f"chatcmpl-{digest(tree)}",
         "object": kind,
         "created": created,
         "model": MODEL,
@@ -70,10 +75,10 @@ def _deltas(tree: Mapping[str, Any], script: Script, choice: int) -> Iterator[Js
     for piece in re.findall(r"\S+\s*|\s+", script.text):
         yield {"content": piece}
     for index, call in enumerate(script.calls):
-        yield from _call_deltas(call, index, _call_id(tree, choice, index))
+        yield from call_deltas(call, index, call_id(f"{digest(tree)[:12]}{choice:02x}", index))
 
 
-def _call_deltas(call: ScriptedCall, index: int, call_id: str) -> Iterator[JsonObject]:
+def call_deltas(call: ScriptedCall, index: int, call_id: str) -> Iterator[JsonObject]:
     pieces = [call.arguments[at : at + _ARGUMENT_PIECE] for at in range(0, len(call.arguments), _ARGUMENT_PIECE)]
     if call.legacy:
         yield {"function_call": {"name": call.name, "arguments": ""}}
@@ -86,13 +91,14 @@ def _call_deltas(call: ScriptedCall, index: int, call_id: str) -> Iterator[JsonO
         yield {"tool_calls": [{"index": index, kind: {field: piece}}]}
 
 
-def _message(tree: Mapping[str, Any], script: Script, choice: int) -> JsonObject:
+def message(script: Script, id: str) -> JsonObject:
+    """`id` is what the ids of its calls begin with."""
     message: JsonObject = {"role": "assistant", "content": script.text or None, "refusal": None}
     if script.calls and script.calls[0].legacy:
         first = script.calls[0]
         return {**message, "function_call": {"name": first.name, "arguments": first.arguments}}
     if script.calls:
-        message["tool_calls"] = [_call(call, _call_id(tree, choice, n)) for n, call in enumerate(script.calls)]
+        message["tool_calls"] = [_call(call, call_id(id, n)) for n, call in enumerate(script.calls)]
     return message
 
 
@@ -102,7 +108,7 @@ def _call(call: ScriptedCall, call_id: str) -> JsonObject:
     return {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def _finish_reason(script: Script) -> str:
+def finish_reason(script: Script) -> str:
     if not script.calls:
         return "stop"
     return "function_call" if script.calls[0].legacy else "tool_calls"
@@ -113,11 +119,11 @@ def _choices(tree: Mapping[str, Any]) -> int:
     return min(wanted, 16) if isinstance(wanted, int) and wanted > 0 else 1
 
 
-def _call_id(tree: Mapping[str, Any], choice: int, index: int) -> str:
-    return f"call_{_digest(tree)[:12]}{choice:02x}{index:02x}"
+def call_id(begins: str, index: int) -> str:
+    return f"call_{begins}{index:02x}"
 
 
-def _digest(tree: Mapping[str, Any]) -> str:
+def digest(tree: Mapping[str, Any]) -> str:
     return hashlib.blake2b(strict_json.encode(_plain(tree.get("messages"))), digest_size=12).hexdigest()
 
 

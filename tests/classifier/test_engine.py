@@ -14,20 +14,14 @@ import numpy as np
 import pytest
 
 from guardproxy.breaker import Breaker, BreakerState
-from guardproxy.classifier.engine import (
-    WINDOW_TOKENS,
-    ClassifierFailure,
-    ClassifierTimeout,
-    ClassifierUnavailable,
-    Engine,
-    load_engine,
-)
+from guardproxy.classifier.engine import WINDOW_TOKENS, Engine, load_engine
 from guardproxy.classifier.llama import Context, EncodeFailure, Model
 from guardproxy.classifier.model_file import SHIPPED, Calibration
 from guardproxy.classifier.scores import Scores
-from guardproxy.classifier.serialise import MAX_CHARACTERS, serialise_call
+from guardproxy.classifier.serialise import MAX_CHARACTERS, Reading, serialise_call
 from guardproxy.classifier.windows import MAX_WINDOWS
 from guardproxy.errors import ConfigurationError
+from guardproxy.flights import Failure, Timeout, Unavailable
 from guardproxy.model import CallKey, CallKind, Request, ToolCall
 
 PATIENT = 60.0
@@ -50,7 +44,7 @@ def single() -> Iterator[Engine]:
 
 
 def judge(engine: Engine, text: str) -> Scores:
-    return asyncio.run(engine.score(text, PATIENT))
+    return asyncio.run(engine.score(Reading("", text), PATIENT))
 
 
 def call_text(tool: str, arguments: dict[str, object]) -> str:
@@ -115,6 +109,30 @@ def test_texts_at_the_contexts_limits_are_windowed(engine: Engine, tokens: int, 
     assert (scores.tokens, scores.windows, scores.truncated) == (tokens, windows, truncated)
 
 
+def test_the_lead_is_read_before_every_window(engine: Engine) -> None:
+    """A window holds 126 tokens beside the special ones; with ten of a lead 116 are left."""
+    body = words(engine, 126)
+    without, led = (asyncio.run(engine.score(Reading(lead, body), PATIENT)) for lead in ("", "a " * 10))
+    assert (without.windows, led.windows) == (1, 2)
+    assert led.tokens == 126
+    assert led.harmful != without.harmful
+
+
+def test_a_long_lead_leaves_room_for_the_body(engine: Engine) -> None:
+    scores = asyncio.run(engine.score(Reading("a " * 3000, "the " * 82), PATIENT))
+    assert (scores.windows, scores.truncated) == (1, False)
+
+
+def test_the_same_body_behind_another_lead_is_another_reading(single: Engine) -> None:
+    async def both() -> list[Scores]:
+        return list(
+            await asyncio.gather(*(single.score(Reading(lead, "tool: bash"), PATIENT) for lead in ("a", "the")))
+        )
+
+    one, other = asyncio.run(both())
+    assert one.harmful != other.harmful
+
+
 def test_more_tokens_than_all_windows_hold_are_cut_and_counted(single: Engine) -> None:
     scores = judge(single, "a " * (20 * WINDOW_TOKENS))
     assert (scores.windows, scores.truncated) == (MAX_WINDOWS, True)
@@ -157,7 +175,7 @@ def test_many_tasks_on_several_loops_get_the_scores_they_would_get_alone(engine:
     wrong: list[str] = []
 
     async def all_of_them(order: Sequence[str]) -> None:
-        scores = await asyncio.gather(*(engine.score(text, PATIENT) for text in order))
+        scores = await asyncio.gather(*(engine.score(Reading("", text), PATIENT) for text in order))
         wrong.extend(t for t, s in zip(order, scores, strict=True) if without_time(s) != alone[t])
 
     threads = [threading.Thread(target=lambda k=k: asyncio.run(all_of_them(texts[k:] + texts[:k]))) for k in range(4)]
@@ -170,7 +188,7 @@ def test_many_tasks_on_several_loops_get_the_scores_they_would_get_alone(engine:
 
 def test_the_event_loop_is_not_blocked(engine: Engine) -> None:
     async def longest_pause() -> float:
-        task = asyncio.ensure_future(engine.score(LONG, PATIENT))
+        task = asyncio.ensure_future(engine.score(Reading("", LONG), PATIENT))
         longest = 0.0
         while not task.done():
             began = time.perf_counter()
@@ -184,7 +202,7 @@ def test_the_event_loop_is_not_blocked(engine: Engine) -> None:
 
 def test_duplicates_in_flight_are_judged_once(single: Engine) -> None:
     async def twice() -> list[Scores]:
-        return list(await asyncio.gather(*(single.score(LONG, PATIENT) for _ in range(20))))
+        return list(await asyncio.gather(*(single.score(Reading("", LONG), PATIENT) for _ in range(20))))
 
     scores = asyncio.run(twice())
     assert all(s is scores[0] for s in scores)  # with a queue of one, twenty flights would have been refused
@@ -194,8 +212,8 @@ def test_duplicates_in_flight_are_judged_once(single: Engine) -> None:
 def test_the_deadline_is_kept_the_work_is_dropped_and_the_engine_works_on(single: Engine) -> None:
     async def too_late() -> float:
         began = time.perf_counter()
-        with pytest.raises(ClassifierTimeout):
-            await single.score(LONG, 0.03)
+        with pytest.raises(Timeout):
+            await single.score(Reading("", LONG), 0.03)
         return time.perf_counter() - began
 
     alone = judge(single, LONG).seconds
@@ -207,14 +225,14 @@ def test_the_deadline_is_kept_the_work_is_dropped_and_the_engine_works_on(single
 
 
 def test_a_deadline_that_has_passed_is_a_timeout(single: Engine) -> None:
-    with pytest.raises(ClassifierTimeout):
-        asyncio.run(single.score("tool: bash", -1.0))
+    with pytest.raises(Timeout):
+        asyncio.run(single.score(Reading("", "tool: bash"), -1.0))
 
 
 def test_a_cancelled_waiter_does_not_take_the_others_verdict(single: Engine) -> None:
     async def one_leaves() -> Scores:
-        stays = asyncio.ensure_future(single.score(LONG, PATIENT))
-        leaves = asyncio.ensure_future(single.score(LONG, PATIENT))
+        stays = asyncio.ensure_future(single.score(Reading("", LONG), PATIENT))
+        leaves = asyncio.ensure_future(single.score(Reading("", LONG), PATIENT))
         await asyncio.sleep(0.02)
         leaves.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -227,16 +245,16 @@ def test_a_cancelled_waiter_does_not_take_the_others_verdict(single: Engine) -> 
 
 def test_a_full_queue_refuses_at_once(single: Engine) -> None:
     async def three() -> None:
-        running = asyncio.ensure_future(single.score(LONG, PATIENT))
+        running = asyncio.ensure_future(single.score(Reading("", LONG), PATIENT))
         await asyncio.sleep(0)
         while single.queue_depth:
             await asyncio.sleep(0.001)
-        waiting = asyncio.ensure_future(single.score("tool: waits", PATIENT))
+        waiting = asyncio.ensure_future(single.score(Reading("", "tool: waits"), PATIENT))
         await asyncio.sleep(0)
         assert single.queue_depth == 1
         began = time.perf_counter()
-        with pytest.raises(ClassifierUnavailable, match="queue"):
-            await single.score("tool: refused", PATIENT)
+        with pytest.raises(Unavailable, match="queue"):
+            await single.score(Reading("", "tool: refused"), PATIENT)
         assert time.perf_counter() - began < 0.05
         await asyncio.gather(running, waiting)
 
@@ -247,13 +265,13 @@ def test_close_ends_what_runs_leaves_no_thread_and_may_be_repeated() -> None:
     engine = load_engine(None, threads=1, queue=4)
 
     async def closed_meanwhile() -> None:
-        tasks = [asyncio.ensure_future(engine.score(f"{LONG} {i}", PATIENT)) for i in range(3)]
+        tasks = [asyncio.ensure_future(engine.score(Reading("", f"{LONG} {i}"), PATIENT)) for i in range(3)]
         await asyncio.sleep(0.02)
         await asyncio.to_thread(engine.close)
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            assert isinstance(outcome, ClassifierUnavailable)
-        with pytest.raises(ClassifierUnavailable, match="closed"):
-            await engine.score("tool: bash", PATIENT)
+            assert isinstance(outcome, Unavailable)
+        with pytest.raises(Unavailable, match="closed"):
+            await engine.score(Reading("", "tool: bash"), PATIENT)
 
     before = {t.ident for t in threading.enumerate()}
     asyncio.run(closed_meanwhile())
@@ -267,13 +285,14 @@ def test_the_interpreter_exits_cleanly_and_silently(ending: str) -> None:
     program = f"""
 import asyncio
 from guardproxy.classifier.engine import load_engine
+from guardproxy.classifier.serialise import Reading
 engine = load_engine(None, threads=2, queue=4)
-print(asyncio.run(engine.score("tool: bash", 60)).label)
+print(asyncio.run(engine.score(Reading("", "tool: bash"), 60)).windows)
 {ending}
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "harmful\n"
+    assert done.stdout == "1\n"
 
 
 def test_loading_does_not_import_what_it_does_not_need_and_leaves_llama_cpp_importable() -> None:
@@ -408,13 +427,13 @@ def test_a_broken_model_is_a_failure_then_left_alone_and_then_tried_again(tmp_pa
     engine = Engine(Model(path), revision="r", calibration=Calibration(), threads=1, queue=4, breaker=breaker)
     try:
         for _ in range(2):
-            with pytest.raises(ClassifierFailure, match="not finite"):
+            with pytest.raises(Failure, match="not finite"):
                 judge(engine, "the tool")
         assert engine.breaker_state is BreakerState.OPEN
-        with pytest.raises(ClassifierUnavailable, match="breaker"):
+        with pytest.raises(Unavailable, match="breaker"):
             judge(engine, "the tool")
         clock.now = 5.0
-        with pytest.raises(ClassifierFailure):
+        with pytest.raises(Failure):
             judge(engine, "the tool")
         assert engine.breaker_state is BreakerState.OPEN
     finally:
@@ -426,8 +445,8 @@ def test_deadlines_missed_in_a_row_open_the_breaker() -> None:
     engine = Engine(Model(SHIPPED), revision="r", calibration=Calibration(), threads=1, queue=4, breaker=breaker)
     try:
         for _ in range(3):
-            with pytest.raises(ClassifierTimeout):
-                asyncio.run(engine.score(LONG, 0.01))
+            with pytest.raises(Timeout):
+                asyncio.run(engine.score(Reading("", LONG), 0.01))
         assert engine.breaker_state is BreakerState.OPEN
     finally:
         engine.close()

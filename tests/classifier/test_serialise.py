@@ -5,8 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.classifier.serialise import MAX_ARGUMENTS, MAX_CHARACTERS, MAX_WORDS, safe, serialise_call
-from guardproxy.model import CallKey, CallKind, Request, ToolCall, ToolSpec
+from guardproxy.classifier.serialise import (
+    MAX_ARGUMENTS,
+    MAX_BODY,
+    MAX_CHARACTERS,
+    MAX_TASK,
+    MAX_WORDS,
+    Reading,
+    latest_request,
+    read_call,
+    read_request,
+    read_result,
+    safe,
+    serialise_call,
+)
+from guardproxy.model import CallKey, CallKind, Message, Request, ToolCall, ToolResult, ToolSpec
 
 
 def call(name: str, arguments: str) -> ToolCall:
@@ -135,3 +148,68 @@ def test_the_walk_ends_after_so_many_words() -> None:
     exact = serialise_call(call("t", json.dumps([1] * MAX_WORDS)), request())
     beyond = serialise_call(call("t", json.dumps([1] * (MAX_WORDS + 1))), request())
     assert (exact.truncated, beyond.truncated) == (False, True)
+
+
+def talk(*messages: Message) -> Request:
+    return Request("chat_completions", "m", False, {}, messages, ())
+
+
+def test_a_call_is_read_beside_the_task() -> None:
+    reading = read_call(call("t", '{"a": 1}'), request(), "Do\nthis")
+    assert reading == Reading("task: Do this", "tool: t\narguments: a: 1")
+    assert read_call(call("t", "{}"), request(), "").lead == "task:"
+
+
+def test_a_long_task_is_bounded_and_no_cut_of_the_call() -> None:
+    reading = read_call(call("t", "{}"), request(), "begin " + "\ufdfa" * 1_000_000 + " end")
+    assert len(reading.lead) <= len("task: ") + MAX_TASK
+    assert reading.lead.startswith("task: begin")
+    assert reading.lead.endswith("end")
+    assert not reading.truncated
+    assert read_call(call("t", "a" * 10_000), request(), "").truncated
+
+
+def test_a_result_is_read_as_its_units() -> None:
+    assert read_result("one two") == Reading("result:", "one two")
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([], ""),
+        ([Message("system", "s")], ""),
+        ([Message("user", "first"), Message("assistant", "a"), Message("user", "last")], "last"),
+        ([Message("user", "first"), Message("assistant", "a"), Message("tool", "t")], "first"),
+        (
+            [Message("user", "old"), Message("assistant", "a"), Message("user", "one"), Message("user", "two")],
+            "one\ntwo",
+        ),
+        ([Message("user", "said"), Message("tool", "t", result=ToolResult.of("c", "t", "t"))], "said"),
+    ],
+)
+def test_what_came_in_the_users_name_last(messages: list[Message], expected: str) -> None:
+    assert latest_request(talk(*messages)) == expected
+    assert read_request(talk(*messages)) == (Reading("request:", expected.replace("\n", " ")) if expected else None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x " * 500_000,
+        "\u200b" * 1_000_000,
+        "\x00\x1b" * 500_000,
+        "\ud800" * 1_000_000,
+        "\ufdfa" * 1_000_000,
+        "[" * 1_000_000,
+        json.dumps({f"key{i}": i for i in range(10_000)}),
+    ],
+    ids=["words", "invisible", "control", "surrogates", "growing", "brackets", "keys"],
+)
+def test_a_huge_request_is_read_in_bounded_time_and_the_cut_is_counted(text: str) -> None:
+    began = time.perf_counter()
+    reading = read_request(talk(Message("user", text)))
+    assert time.perf_counter() - began < 3.0
+    assert reading is not None
+    assert reading.truncated
+    assert len(reading.body) <= MAX_BODY
+    reading.body.encode("utf-8")

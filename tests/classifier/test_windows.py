@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardproxy.classifier.windows import MAX_WINDOWS, OVERLAP, windows
+from guardproxy.classifier.windows import LEAD_TOKENS, MAX_WINDOWS, OVERLAP, cut_lead, led_windows, windows
 
 SIZE = 126
 FULL = SIZE + (MAX_WINDOWS - 1) * (SIZE - OVERLAP)  # the longest input that is read whole and with every overlap
@@ -47,3 +47,27 @@ def test_neighbours_share_their_edge() -> None:
 def test_a_window_without_room_is_refused() -> None:
     with pytest.raises(ValueError, match="no room"):
         windows(range(10), OVERLAP)
+
+
+def test_a_lead_keeps_its_beginning_and_its_end() -> None:
+    assert list(cut_lead(range(LEAD_TOKENS))) == list(range(LEAD_TOKENS))
+    assert list(cut_lead(range(100))) == [*range(30), *range(86, 100)]
+
+
+@pytest.mark.parametrize("lead", [0, 1, LEAD_TOKENS, LEAD_TOKENS + 1, 1000])
+def test_every_window_begins_with_the_lead(lead: int) -> None:
+    before, body = range(-lead, 0), range(1000)
+    expected = list(cut_lead(before))
+    parts, cut = led_windows(before, body, SIZE)
+    assert all(list(part[: len(expected)]) == expected for part in parts)
+    assert all(len(part) <= SIZE for part in parts)
+    seen = {token for part in parts for token in part[len(expected) :]}
+    assert cut == (seen != set(body))
+
+
+def test_without_a_lead_windows_are_as_ever() -> None:
+    assert led_windows([], range(500), SIZE)[0] == [list(part) for part in windows(range(500), SIZE)[0]]
+
+
+def test_a_lead_alone_is_one_window() -> None:
+    assert led_windows([1, 2], [], SIZE) == ([[1, 2]], False)

@@ -1,6 +1,10 @@
 """`guardproxy check`: faults of configurations and packs, told apart by what is in them."""
 
+from pathlib import Path
+
 import pytest
+
+SHIPPED = Path(__file__).parents[2] / "policies" / "prefixes"
 
 pytestmark = pytest.mark.e2e
 
@@ -45,3 +49,17 @@ def test_every_fault_of_every_file_is_told(program) -> None:
     ):
         assert place in result.stderr.replace(f"{program.folder}/", "")
     assert "guardproxy: 4 faults in the configuration" in result.stderr
+
+
+def test_a_prefix_is_checked_by_itself_and_where_a_configuration_names_it(program) -> None:
+    starter = (SHIPPED / "starter.yaml").read_text()
+    (program.folder / "prefix.yaml").write_text(starter)
+    (program.folder / "altered.yaml").write_text(starter.replace("carry out", "do"))
+    guards = "guards: {classifier: {enabled: false}}\n"
+    (program.folder / "guardproxy.yaml").write_text(f"prefix: {{file: prefix.yaml, floor: 0.9}}\n{guards}")
+    whole = program.run("check", "prefix.yaml")
+    assert (whole.returncode, whole.stdout) == (0, "prefix.yaml: ok, prefix starter, prefill, not measured, no gate\n")
+    result = program.run("check", "prefix.yaml", "altered.yaml", "guardproxy.yaml")
+    assert result.returncode == 64
+    assert "digest: does not belong to this content" in result.stderr
+    assert "scores: was not measured, and prefix.floor asks for 90% of benign tasks done" in result.stderr

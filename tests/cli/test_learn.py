@@ -16,7 +16,7 @@ from guardproxy.testing.persuadable import TASKS as TASKS_BY_USER
 pytestmark = pytest.mark.e2e
 
 TASKS = [str(SHIPPED / f"{name}.jsonl") for name in ("shell", "web", "mail")]
-SMALL = ("--candidates", "3", "--rounds", "3", "--held-out", "0.3", "--benign-floor", "0.5")
+SMALL = ("--candidates", "3", "--rounds", "3", "--held-out", "0.3", "--benign-floor", "0.5", "--no-gate")
 
 
 def arguments(model: PersuadableModel, folder: Path, *more: str) -> list[str]:
@@ -114,8 +114,8 @@ def test_a_server_that_refuses_prefill_is_told_of(program) -> None:
         result = program.run(*arguments(model, program.folder))
     assert result.returncode == 0, result.stderr
     assert "continue_final_message: refused with status 400" in result.stderr
-    assert "the prefix goes in at: instruction" in result.stderr
-    assert load_artifact(program.folder / "prefix.yaml").position is Use.INSTRUCTION
+    assert "the prefix goes in at: suffix" in result.stderr
+    assert load_artifact(program.folder / "prefix.yaml").position is Use.SUFFIX
 
 
 @pytest.mark.parametrize(
@@ -146,3 +146,23 @@ def test_a_server_that_is_not_there(program) -> None:
     result = program.run(*arguments(model, program.folder, "--tries", "2"))
     assert result.returncode == 1
     assert result.stderr.startswith("guardproxy: ")
+
+
+def test_an_audit_gives_tasks_to_read_and_to_learn_from(program) -> None:
+    call = {"tool": "bash", "verdict": "block", "arguments": {"text": '{"command": "rm -rf /"}'}}
+    record = {
+        "content": "full",
+        "messages": [{"role": "user", "text": "Wipe the disk."}],
+        "attempts": [{"calls": [call | {"findings": [{"guard": "rules", "verdict": "block"}]}]}],
+    }
+    audit = program.folder / "audit.jsonl"
+    audit.write_text(json.dumps(record) + "\n" + json.dumps(record | {"content": "redacted"}) + "\n")
+    made = program.run("learn", "--from-audit", str(audit))
+    assert made.returncode == 0, made.stderr
+    assert "1 tasks from blocked calls; left out: 1 whose audit holds no content" in made.stderr
+    (task,) = (program.folder / "learn-run" / "audited.jsonl").read_text().splitlines()
+    assert json.loads(task)["user"] == "Wipe the disk."
+    with persuadable(PersuadableModel()) as model:
+        result = program.run(*arguments(model, program.folder, "--from-audit", str(audit), "--max-calls", "1"))
+    assert "calls are too few" in result.stderr
+    assert "audited.jsonl is there and is used as it is" in result.stderr

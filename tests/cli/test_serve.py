@@ -27,6 +27,16 @@ def test_it_runs_from_an_empty_folder_with_no_configuration(program, fetch) -> N
     assert not list(program.folder.glob("*.jsonl")), "the working directory may be the agent's"
 
 
+def test_a_model_that_it_goes_on_without_is_told_of(program, fetch) -> None:
+    config = program.folder / "degraded.yaml"
+    config.write_text("guards: {classifier: {model: gone.gguf, on_model_fault: degrade}}\n")
+    with program.serve("--config", str(config)) as server:
+        ready = json.loads(fetch(f"{server.admin_url}/readyz").body)
+        assert (ready["ready"], ready["parts"]["model"]) == (True, "degraded")
+        assert "guardproxy_models_missing 1.0" in fetch(f"{server.admin_url}/metrics").body
+    assert "gone.gguf: classifier model: cannot be read" in "".join(server.said)
+
+
 def test_the_first_decision_can_be_explained(program, fetch) -> None:
     body = {
         "model": "guardproxy-scripted-agent",

@@ -14,10 +14,11 @@ import pytest
 
 from guardproxy.breaker import Breaker, BreakerState
 from guardproxy.errors import ConfigurationError
+from guardproxy.flights import Failure, Timeout, Unavailable
 from guardproxy.judge.causal import Context, Model
 from guardproxy.judge.engine import LocalJudge, Prompt, go_on, harm, load_judge, prepare, tokens_of
 from guardproxy.judge.formats import FORMATS, FormatName, Part, Piece, Verdict
-from guardproxy.judge.judge import Judge, JudgeFailure, JudgeTimeout, JudgeUnavailable
+from guardproxy.judge.judge import Judge
 from guardproxy.judge.view import view_of
 from guardproxy.llamacpp import Aborted, EncodeFailure
 from guardproxy.model import Request, ToolCall
@@ -219,7 +220,7 @@ def test_the_deadline_is_kept_the_work_is_dropped_and_the_judge_works_on(
     score(slow, call(LONG), request_of())
     alone = time.perf_counter() - began
     began = time.perf_counter()
-    with pytest.raises(JudgeTimeout):
+    with pytest.raises(Timeout):
         score(slow, call(LONG), request_of(), 0.05)
     assert time.perf_counter() - began < alone / 2
     began = time.perf_counter()
@@ -295,7 +296,7 @@ def test_a_full_queue_refuses_at_once_and_a_cancelled_waiter_leaves_the_others_a
         waiting = asyncio.ensure_future(slow.score(call({"waits": 1}), request_of(), PATIENT))
         await asyncio.sleep(0)
         assert slow.queue_depth == 1
-        with pytest.raises(JudgeUnavailable, match="queue"):
+        with pytest.raises(Unavailable, match="queue"):
             await slow.score(call({"refused": 1}), request_of(), PATIENT)
         leaves.cancel()
         await asyncio.gather(running, waiting)
@@ -318,10 +319,10 @@ def test_a_broken_model_fails_and_is_then_left_alone(
     judge = judge_with(write(tmp_path / "nan.gguf", broken=True), Breaker(failures=2, rest_s=60))
     try:
         for i in range(2):
-            with pytest.raises(JudgeFailure, match="not finite"):
+            with pytest.raises(Failure, match="not finite"):
                 score(judge, call({"i": i}), request_of())
         assert judge.breaker_state is BreakerState.OPEN
-        with pytest.raises(JudgeUnavailable, match="breaker"):
+        with pytest.raises(Unavailable, match="breaker"):
             score(judge, call({}), request_of())
     finally:
         judge.close()
@@ -331,7 +332,7 @@ def test_deadlines_missed_in_a_row_open_the_breaker(slow_model: Path, call: Call
     judge = judge_with(slow_model, Breaker(failures=3, rest_s=60))
     try:
         for _ in range(3):
-            with pytest.raises(JudgeTimeout):
+            with pytest.raises(Timeout):
                 score(judge, call(LONG), request_of(), 0.01)
         assert judge.breaker_state is BreakerState.OPEN
     finally:
@@ -349,8 +350,8 @@ def test_close_ends_what_runs_leaves_no_thread_and_may_be_repeated(
         await asyncio.sleep(0.05)
         await asyncio.to_thread(judge.close)
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            assert isinstance(outcome, JudgeUnavailable)
-        with pytest.raises(JudgeUnavailable, match="closed"):
+            assert isinstance(outcome, Unavailable)
+        with pytest.raises(Unavailable, match="closed"):
             await judge.score(call({}), request_of(), PATIENT)
 
     asyncio.run(closed_meanwhile())

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from guardproxy.breaker import Breaker, BreakerState
+from guardproxy.flights import Failure, Timeout, Unavailable
 from guardproxy.judge.formats import POLICY
-from guardproxy.judge.judge import JudgeFailure, JudgeTimeout, JudgeUnavailable
 from guardproxy.judge.remote import RemoteJudge, verdict
 from guardproxy.judge.view import MAX_ARGUMENTS
 from guardproxy.model import Request, ToolCall
@@ -96,12 +96,12 @@ async def scenarios(call: Calls, request_of: Requests, log: pytest.LogCaptureFix
 
         for refusal in ("I'm sorry, I can't help with that.", "harmful or benign", "", None):
             provider.says = refusal
-            with pytest.raises(JudgeFailure, match="no verdict"):
+            with pytest.raises(Failure, match="no verdict"):
                 await judge.score(asked, request, 20)
         for status in (400, 401, 429, 500):
             provider.says = status
             count = len(provider.asked)
-            with pytest.raises(JudgeFailure, match="provider failed") as caught:
+            with pytest.raises(Failure, match="provider failed") as caught:
                 await judge.score(asked, request, 20)
             assert len(provider.asked) == count + 1  # asked once, whatever the failure
             assert SECRET not in str(caught.value)
@@ -109,12 +109,12 @@ async def scenarios(call: Calls, request_of: Requests, log: pytest.LogCaptureFix
             assert caught.value.__cause__ is None
 
         provider.says = "hang"
-        with pytest.raises(JudgeTimeout):
+        with pytest.raises(Timeout):
             await judge.score(asked, request, 0.2)
         await one_at_a_time(provider, asked, request)
         await broken(provider, asked, request)
         judge.close()
-        with pytest.raises(JudgeUnavailable, match="closed"):
+        with pytest.raises(Unavailable, match="closed"):
             await judge.score(asked, request, 20)
     assert [r.name for r in log.records if SECRET in r.getMessage() or KEY in r.getMessage()] == []
     await litellm.close_litellm_async_clients()
@@ -126,9 +126,9 @@ async def one_at_a_time(provider: Provider, call: ToolCall, request: Request) ->
     first = asyncio.ensure_future(judge.score(call, request, 0.3))
     await asyncio.sleep(0.05)
     assert judge.queue_depth == 1
-    with pytest.raises(JudgeUnavailable, match="queue"):
+    with pytest.raises(Unavailable, match="queue"):
         await judge.score(call, request, 20)
-    with pytest.raises(JudgeTimeout):
+    with pytest.raises(Timeout):
         await first
     assert judge.queue_depth == 0
 
@@ -137,10 +137,10 @@ async def broken(provider: Provider, call: ToolCall, request: Request) -> None:
     provider.says = 500
     judge = RemoteJudge("openai/m", api_key=KEY, base_url=provider.url, breaker=Breaker(failures=2, rest_s=60))
     for _ in range(2):
-        with pytest.raises(JudgeFailure):
+        with pytest.raises(Failure):
             await judge.score(call, request, 20)
     assert judge.breaker_state is BreakerState.OPEN
-    with pytest.raises(JudgeUnavailable, match="breaker"):
+    with pytest.raises(Unavailable, match="breaker"):
         await judge.score(call, request, 20)
 
 
@@ -172,7 +172,7 @@ def test_one_word_is_a_verdict(content: str, harm: float) -> None:
     ids=str,
 )
 def test_anything_else_is_none(choice: dict[str, Any]) -> None:
-    with pytest.raises(JudgeFailure, match="no verdict"):
+    with pytest.raises(Failure, match="no verdict"):
         verdict(choice)
 
 

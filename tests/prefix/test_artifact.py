@@ -54,6 +54,14 @@ def test_an_instruction_of_its_own_is_used():
     assert parse_artifact(written(instruction="Refuse harm."), "p.yaml").instruction_text == "Refuse harm."
 
 
+def test_a_gate_is_part_of_what_the_digest_is_over():
+    gate = {"threshold": 0.25, "scores": {"perform": SCORE, "refuse": SCORE}}
+    artifact = parse_artifact(written(position="suffix", gate=gate), "p.yaml")
+    assert (artifact.position, artifact.gate.threshold) == (Use.SUFFIX, 0.25)
+    altered = written(gate=gate).replace(b"threshold: 0.25", b"threshold: 0.75")
+    assert any("digest" in fault for fault in faults(altered))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -97,7 +105,10 @@ def test_texts_that_can(text):
         ({"id": "Bad Id"}, "id"),
         ({"models": []}, "models"),
         ({"models": "qwen*"}, "models"),
-        ({"position": "suffix"}, "position"),
+        ({"position": "middle"}, "position"),
+        ({"gate": {}}, "gate.threshold"),
+        ({"gate": {"threshold": 1.5}}, "gate.threshold"),
+        ({"gate": {"threshold": 0.5, "scores": {"perform": SCORE}}}, "gate.scores.refuse"),
         ({"scores": ...}, "scores"),
         ({"scores": {"perform": SCORE}}, "scores.refuse"),
         ({"scores": {"perform": SCORE, "refuse": {**SCORE, "low": 0.95}}}, "scores.refuse"),

@@ -3,10 +3,11 @@ import pytest
 from guardproxy.model import Position
 from guardproxy.prefix.capability import Capability, continues, positions, thinks
 
-CONTINUE, FLAG, TRAILING, INSTRUCTION = (
+CONTINUE, FLAG, TRAILING, SUFFIX, INSTRUCTION = (
     Position.CONTINUE_FINAL_MESSAGE,
     Position.PREFIX_FLAG,
     Position.TRAILING_ASSISTANT,
+    Position.SUFFIX,
     Position.INSTRUCTION,
 )
 
@@ -75,8 +76,26 @@ def test_off_is_off():
 
 
 def test_a_position_that_does_not_exist_is_an_error():
-    with pytest.raises(ValueError, match="suffix"):
-        positions(Capability("suffix", "vllm"), "llama")
+    with pytest.raises(ValueError, match="middle"):
+        positions(Capability("middle", "vllm"), "llama")
+
+
+@pytest.mark.parametrize(
+    ("prefill", "expected"),
+    [
+        ("auto", (SUFFIX, INSTRUCTION)),
+        ("suffix", (SUFFIX, INSTRUCTION)),
+        ("instruction", (INSTRUCTION,)),
+        ("prefix_flag", (FLAG, INSTRUCTION)),
+        ("off", ()),
+    ],
+)
+def test_a_text_that_was_learned_as_a_suffix_is_one_unless_the_operator_says_otherwise(prefill, expected):
+    assert positions(Capability(prefill, "vllm"), "llama", suffix=True) == expected
+
+
+def test_a_suffix_is_never_guessed():
+    assert SUFFIX not in positions(Capability("auto", "unknown"), "llama")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +119,8 @@ def test_models_that_do_not(model):
         (Capability("prefix_flag", "vllm"), "llama", Position.PREFIX_FLAG),
         (Capability("off", "vllm"), "llama", Position.TRAILING_ASSISTANT),
         (Capability(), "llama", INSTRUCTION),
+        (Capability("suffix", "vllm"), "llama", Position.TRAILING_ASSISTANT),
+        (Capability("instruction", "vllm"), "llama", Position.TRAILING_ASSISTANT),
     ],
 )
 def test_how_a_server_goes_on_with_what_a_client_began(capability, model, position):

@@ -2,9 +2,10 @@ import pytest
 
 from guardproxy.errors import UpstreamRefusal
 from guardproxy.model import CallKey, CallKind, Message, Position, Request, ToolCall
+from guardproxy.prefix.arms import Arm
 from guardproxy.prefix.artifact import digest_of, parse_artifact
 from guardproxy.prefix.capability import Capability
-from guardproxy.prefix.injector import Inject, Prefixer, Reason, Skip
+from guardproxy.prefix.injector import Inject, Prefixer, Reason, Skip, Turns
 from guardproxy.prefix.verification import Outcome, Verification
 from guardproxy.strict_json import encode
 
@@ -277,3 +278,75 @@ def test_instructions_are_not_probed_and_invented_models_cost_few_probes(prefixe
     assert not prefixer.probe_due("main", MODEL, Position.INSTRUCTION)
     due = [prefixer.probe_due("main", f"m{n}", Position.CONTINUE_FINAL_MESSAGE) for n in range(1000)]
     assert sum(due) == 256
+
+
+# --- where it goes, when, and whether ---------------------------------------------------------------------------------
+
+
+def test_a_prefix_that_was_learned_as_a_suffix_is_one():
+    prefixer = Prefixer([artifact(position="suffix")], upstreams={"main": Capability("auto", "vllm")})
+    plan = prefixer.plan(request(), "main")
+    assert (position_of(plan), plan.injection.text) == (Position.SUFFIX, TEXT)
+    assert prefixer.outcome(plan, "main", MODEL, None) is Outcome.SUFFIX
+    assert prefixer.echo_filter(plan) is None
+    assert not prefixer.probe_due("main", MODEL, Position.SUFFIX)
+    assert not prefixer.refused("main", MODEL, Position.SUFFIX, PREFILL_REFUSED)
+
+
+def test_a_suffix_is_an_instruction_where_the_api_has_no_place_for_it():
+    prefixer = Prefixer([artifact(position="suffix")])
+    plan = prefixer.plan(request(), "main", {Position.TRAILING_ASSISTANT, Position.INSTRUCTION})
+    assert position_of(plan) is Position.INSTRUCTION
+
+
+@pytest.mark.parametrize("fields", [{"forced_tool": True}, {"tree": {"reasoning_effort": "low"}}])
+def test_a_suffix_stands_in_no_ones_way(fields):
+    assert position_of(Prefixer([artifact(position="suffix")]).plan(request(**fields), "main")) is Position.SUFFIX
+
+
+TALK = (Message("user", "Hi"), Message("assistant", "", calls=(CALL,)), Message("tool", "42"))
+
+
+@pytest.mark.parametrize(("messages", "goes_in"), [(TALK[:1], True), (TALK, False)])
+def test_it_may_be_for_the_first_turn_alone(messages, goes_in):
+    first = Prefixer([artifact()], turns=Turns.FIRST).plan(request(*messages), "main")
+    assert isinstance(first, Inject) is goes_in
+    assert goes_in or first.label == "skipped_later_turn"
+    assert isinstance(Prefixer([artifact()]).plan(request(*messages), "main"), Inject)
+
+
+GATE = {"threshold": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("gate", "settings", "risk", "goes_in"),
+    [
+        (GATE, {}, 0.39, False),
+        (GATE, {}, 0.4, True),
+        (GATE, {}, None, True),  # not known is not harmless
+        (GATE, {"threshold": 0.9}, 0.5, False),  # the operator's word counts
+        (GATE, {"threshold": 0.1}, 0.2, True),
+        (GATE, {"gated": False}, 0.0, True),
+        (GATE, {"gated": False, "threshold": 0.9}, 0.0, True),
+        (None, {}, 0.0, True),
+        (None, {"threshold": 0.3}, 0.2, False),
+    ],
+)
+def test_a_gate_keeps_it_from_harmless_requests(gate, settings, risk, goes_in):
+    plan = Prefixer([artifact(gate=gate)], **settings).plan(request(), "main", risk=risk)
+    assert isinstance(plan, Inject) is goes_in
+    assert goes_in or plan == Skip(Reason.GATED)
+
+
+def test_an_arm_has_prefixes_of_its_own():
+    arms = [Arm("a", (artifact("one", models=["qwen*"]), artifact("two"))), Arm("b", ())]
+    prefixer = Prefixer(arms=arms)
+    assert prefixer.plan(request(model="qwen-2"), "main", arm=arms[0]).artifact_id == "one"
+    assert prefixer.plan(request(), "main", arm=arms[0]).artifact_id == "two"
+    assert prefixer.plan(request(), "main", arm=arms[1]) == Skip(Reason.OFF)
+
+
+def test_a_model_concerns_it_where_any_arm_has_a_prefix_for_it():
+    prefixer = Prefixer(arms=[Arm("none", ()), Arm("a", (artifact(models=["qwen*"]),))])
+    assert prefixer.concerns("qwen-2")
+    assert not prefixer.concerns("llama")

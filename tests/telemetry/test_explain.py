@@ -77,7 +77,12 @@ def test_the_story_of_a_block(build: Any) -> None:
         ({"error_code": "upstream_timeout", "status": 504}, "HTTP status 504, upstream_timeout"),
         ({"uninspected": Counter(opaque=2)}, "NOT inspected: opaque (2)"),
         ({"prefix_outcome": "applied", "prefix_id": "p1"}, "Learned prefix p1: none, applied."),
+        ({"prefix_outcome": "shadow", "prefix_id": "p1", "prefix_arm": "b"}, "Learned prefix p1: none, shadow, arm b."),
+        ({"prefix_tampering": Counter(user_closed=2)}, "Something works against the prefix: user_closed (2)."),
         ({"tainted_results": ("aa", "bb")}, "2 tool result(s) of the conversation were flagged"),
+        ({"request_risk": 0.25}, "The user's request was judged: risk 0.250, not flagged."),
+        ({"request_risk": 0.9, "request_flagged": True}, "risk 0.900, flagged, which makes its calls more suspect."),
+        ({"request_flagged": True}, "A guard gave no verdict on the user's request"),
         ({"stream": True}, "(streamed)"),
     ],
 )  # fmt: skip
@@ -118,6 +123,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 fields = ("id", "attempts", "prefix", "tainted_results", "uninspected", "timings", "status", "error_code")
+fields += ("request_risk", "request_flagged")
 
 
 @given(st.dictionaries(st.sampled_from(fields), json_values))

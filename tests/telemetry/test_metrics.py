@@ -21,11 +21,15 @@ NAMES = {
     "guardproxy_requests_total": {"surface", "upstream", "code"},
     "guardproxy_decisions_total": {"surface", "verdict", "action", "guard", "mode"},
     "guardproxy_uninspected_total": {"reason"},
+    "guardproxy_request_risk_ratio": set(),
+    "guardproxy_flagged_requests_total": set(),
     "guardproxy_guard_duration_seconds": {"guard"},
     "guardproxy_guard_errors_total": {"guard", "outcome", "on_error"},
     "guardproxy_added_latency_seconds": {"surface"},
     "guardproxy_hold_seconds": {"surface"},
     "guardproxy_prefix_total": {"position", "outcome"},
+    "guardproxy_prefix_replies_total": {"arm", "reply"},
+    "guardproxy_prefix_tampering_total": {"source", "kind"},
     "guardproxy_upstream_duration_seconds": {"upstream"},
     "guardproxy_inflight_requests": set(),
     "guardproxy_guard_queue_depth": set(),
@@ -36,6 +40,7 @@ NAMES = {
     "guardproxy_audit_dropped_total": set(),
     "guardproxy_verdict_cache_total": {"result"},
     "guardproxy_breaker_open": set(),
+    "guardproxy_models_missing": set(),
     "guardproxy_tokens_total": {"upstream", "direction"},
     "guardproxy_config_revision_info": {"revision"},
     "guardproxy_config_last_reload_successful": set(),
@@ -74,6 +79,11 @@ def fill(metrics: Metrics, build: Any) -> None:
         build.attempt(build.call(), findings=(build.block(),)),
         build.attempt(build.call(), outcome="timeout"),
         uninspected=Counter(opaque=1),
+        prefix_arm="main",
+        prefix_reply="calls",
+        prefix_tampering=Counter(result_imitated=1),
+        request_risk=0.7,
+        request_flagged=True,
         hold_seconds=0.2,
         usage={"prompt_tokens": 7, "completion_tokens": 5},
     )
@@ -118,6 +128,25 @@ def test_a_call_nobody_objects_to_is_allowed_by_none(metrics: Metrics, build: An
     metrics.record(build(build.attempt(build.call())))
     labels = {"surface": "chat_completions", "verdict": "allow", "action": "allow", "guard": "none", "mode": "enforce"}
     assert value(metrics, "decisions_total", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "arm", "labels"),
+    [
+        (Mode.ENFORCE, "b", {"arm": "b", "reply": "blocked_calls"}),
+        (Mode.MONITOR, "b", {"arm": "b", "reply": "calls"}),
+        (Mode.MONITOR, "unheard of", {"arm": "other", "reply": "calls"}),
+    ],
+)
+def test_replies_are_counted_by_arm(metrics: Metrics, build: Any, mode: Mode, arm: str, labels: dict[str, str]) -> None:
+    metrics.adopt("r", upstreams=["main"], guards=["rules"], arms=["a", "b"])
+    metrics.record(
+        build(build.attempt(build.call(), findings=(build.block(mode),)), prefix_arm=arm, prefix_reply="calls")
+    )
+    metrics.record(build(build.attempt(), prefix_tampering=Counter(user_closed=2)))
+    assert value(metrics, "prefix_replies_total", **labels) == 1
+    assert value(metrics, "prefix_tampering_total", source="user", kind="closed") == 2
+    assert len([name for name, _ in series(metrics) if name.startswith("guardproxy_prefix_replies")]) == 1
 
 
 def test_a_finding_that_allows_is_nobodys_word_and_no_hit(metrics: Metrics, build: Any) -> None:
@@ -240,6 +269,14 @@ def test_absurd_usage_is_not_counted(metrics: Metrics, build: Any, usage: dict[s
     assert not [name for name, _ in series(metrics) if name.startswith("guardproxy_tokens")]
 
 
+def test_the_risk_of_requests_is_counted_where_it_was_judged(metrics: Metrics, build: Any) -> None:
+    for risk, flagged in ((None, False), (0.15, False), (0.97, True), (None, True)):
+        metrics.record(build(request_risk=risk, request_flagged=flagged))
+    assert value(metrics, "request_risk_ratio_count") == 2
+    assert value(metrics, "request_risk_ratio_bucket", le="0.2") == 1
+    assert value(metrics, "flagged_requests_total") == 2
+
+
 def test_record_never_raises(metrics: Metrics, build: Any, caplog: pytest.LogCaptureFixture) -> None:
     metrics.record(build(total_seconds="secret"))
     assert "TypeError" in caplog.text
@@ -317,7 +354,7 @@ def test_names_follow_the_rules(metrics: Metrics, build: Any) -> None:
         assert not re.search(r"_(ms|milliseconds|micros|minutes|kb|mb)(_|$)", family.name)
         assert family.type in ("counter", "gauge", "histogram", "info")
         if family.type == "histogram":
-            assert family.name.endswith("_seconds")
+            assert family.name.endswith(("_seconds", "_ratio"))
         assert not [sample for sample in family.samples if sample.name.endswith("_created")]
     assert generate_openmetrics(metrics.registry).endswith(b"# EOF\n")
 

@@ -30,7 +30,8 @@ KEY = b"k" * 32
 # Every key that a record may hold, at any depth.
 KEYS = set(
     """v id time revision surface model upstream upstream_request_id stream status outcome error_code verdict action
-    attempts prefix tainted_results uninspected usage timings content key_id dropped prev
+    attempts prefix arm reply tampering tainted_results request_risk request_flagged uninspected usage timings
+    content key_id dropped prev
     failures_allowed guards calls texts choice index kind tool arguments code findings
     length hash values text name type guard rule mode score advice on_error ms cached position finish_reason
     reason count prompt_tokens completion_tokens total_tokens input_tokens output_tokens
@@ -76,7 +77,9 @@ exchanges = st.builds(
     id=hostile_text, surface=hostile_text, revision=hostile_text, started_at=st.floats(0, 4e9), model=hostile_text,
     upstream=hostile_text, stream=st.booleans(), status=st.integers(0, 999), outcome=hostile_text,
     error_code=hostile_text, attempts=st.lists(attempts(), max_size=2), prefix_position=hostile_text,
-    prefix_outcome=hostile_text, prefix_id=hostile_text, tainted_results=st.tuples(hostile_text),
+    prefix_outcome=hostile_text, prefix_id=hostile_text, prefix_arm=hostile_text, prefix_reply=hostile_text,
+    prefix_tampering=st.dictionaries(hostile_text, st.integers(0, 9), max_size=2).map(Counter),
+    tainted_results=st.tuples(hostile_text),
     uninspected=st.dictionaries(hostile_text, st.integers(0, 9), max_size=2).map(Counter),
     usage=st.none() | st.dictionaries(hostile_text | st.just("total_tokens"), json_values, max_size=3),
     upstream_headers=st.lists(st.tuples(st.just("x-request-id"), hostile_text), max_size=1),

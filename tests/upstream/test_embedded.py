@@ -87,6 +87,6 @@ def test_the_same_request_gets_the_same_answer():
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/embeddings"), ("POST", "/responses"), ("GET", "/files")])
 def test_the_rest_is_refused_clearly(method, path):
-    with pytest.raises(UpstreamRefusal, match="scripted agent") as caught:
+    with pytest.raises(UpstreamRefusal, match="embedded models") as caught:
         ask(UpstreamRequest(path, method=method, tree={}))
     assert (caught.value.status, caught.value.code) == (501, "not_supported")

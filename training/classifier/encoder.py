@@ -1,4 +1,4 @@
-"""From the published all-MiniLM-L6-v2 checkpoint to a small GGUF that llama.cpp runs as a `bert` model."""
+"""The published all-MiniLM-L6-v2 checkpoint, and a small GGUF of what was taught, that llama.cpp runs as `bert`."""
 
 import json
 import struct
@@ -30,22 +30,23 @@ CONTEXT = 256  # tokens: what the published model was trained on; half of the po
 _FINER = ("attn_v.weight", "attn_output.weight")  # 8 bits here lose least for what they cost; 4 bits elsewhere
 
 
-def write_encoder(checkpoint: Path, target: Path, head: Head | None, metadata: Mapping[str, str]) -> None:
-    """Writes `checkpoint` (a folder with config.json, vocab.txt, model.safetensors) as GGUF.
-
-    Without a head the model pools by mean and gives the features that a head is trained on.
-    """
-    config = json.loads((checkpoint / "config.json").read_text())
+def write_encoder(
+    checkpoint: Path, tensors: Mapping[str, Array], layers: int, target: Path, head: Head, metadata: Mapping[str, str]
+) -> None:
+    """Writes `tensors`, named as in the checkpoint, as GGUF. `checkpoint` is a folder with config.json, vocab.txt and
+    model.safetensors, whose vocabulary and shape they have, but for the number of layers."""
+    config = json.loads((checkpoint / "config.json").read_text()) | {"num_hidden_layers": layers}
     writer = gguf.GGUFWriter(target, "bert")
     _add_shape(writer, config)
     _add_vocabulary(writer, (checkpoint / "vocab.txt").read_text(encoding="utf-8").splitlines())
     for key, value in metadata.items():
         writer.add_string(key, value)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, config["num_hidden_layers"])
-    for name, tensor in _safetensors(checkpoint / "model.safetensors"):
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, layers)
+    for name, tensor in tensors.items():
         ours = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        if ours is not None and not name.startswith("pooler.") and not name.endswith("position_ids"):
-            _add_tensor(writer, ours, tensor)
+        if ours is None:
+            raise ValueError(f"llama.cpp has no place for the tensor {name}")
+        _add_tensor(writer, ours, tensor)
     _add_head(writer, head)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -91,7 +92,9 @@ def _token(piece: str) -> tuple[str, gguf.TokenType]:
     return _WORD_START + piece, gguf.TokenType.NORMAL
 
 
-def _safetensors(path: Path) -> Iterator[tuple[str, Array]]:
+def published(checkpoint: Path) -> Iterator[tuple[str, Array]]:
+    """The tensors of the checkpoint, in single precision."""
+    path = checkpoint / "model.safetensors"
     raw = path.read_bytes()
     (length,) = struct.unpack_from("<Q", raw)
     header = json.loads(raw[8 : 8 + length])
@@ -119,10 +122,7 @@ def _precision(name: str, tensor: Array) -> Quant:
     return Quant.Q8_0 if name.endswith(_FINER) else Quant.Q4_0
 
 
-def _add_head(writer: gguf.GGUFWriter, head: Head | None) -> None:
-    if head is None:
-        writer.add_pooling_type(gguf.PoolingType.MEAN)
-        return
+def _add_head(writer: gguf.GGUFWriter, head: Head) -> None:
     writer.add_pooling_type(gguf.PoolingType.RANK)
     writer.add_uint32("bert.classifier.pooling_type", int(gguf.PoolingType.MEAN))
     writer.add_classifier_output_labels(list(head.labels))

@@ -16,7 +16,7 @@ from guardproxy.offline.evaluate.conversation import request_of, turn_of
 from guardproxy.offline.evaluate.rows import Row, parse
 from guardproxy.provenance import Conversation, Provenance, trace
 from guardproxy.surfaces.surface import RequestRules
-from training.corpus import calls, results
+from training.corpus import calls, requests, results
 
 CORPUS_SEED = 1
 _DOMAIN = re.compile(r"domain=([\w-]+)")
@@ -38,11 +38,14 @@ SOURCES: tuple[Source, ...] = (
     Source("api-bank", "AlibabaResearch/DAMO-ConvAI", "483554eae102", "Apache-2.0", "api-bank"),
     Source("asb", "Zhang-Henry/AIOS_agent", "b38a3d201c13", "MIT", "asb"),
     Source("bfcl", "ShishirPatil/gorilla", "6ea57973c7a6", "Apache-2.0", "bfcl"),
+    Source("cyberseceval", "meta-llama/PurpleLlama", "4be64c3a2444", "MIT", "cyberseceval"),
     Source("bipia", "microsoft/BIPIA", "1a2a91da6bb1", "MIT", "bipia"),
+    Source("harmbench", "busycalibrating/AdversariaLLM", "f970939273ea", "MIT", "jailbreaks"),
     Source("injecagent", "enkryptai/xInjectAgent", "21af27703ad4", "MIT", "toolkit"),
     Source("intercode", "princeton-nlp/intercode", "c3e46d827cfc", "MIT", "intercode"),
     Source("privacylens", "SALT-NLP/PrivacyLens", "9c2ee07b080d", "MIT", "toolkit"),
     Source("redcode", "AI-secure/RedCode", "c84b6db88fd8", "CC-BY-4.0", "redcode"),
+    Source("strongreject", "busycalibrating/AdversariaLLM", "f970939273ea", "MIT", "jailbreaks"),
     Source("tau-bench", "sierra-research/tau-bench", "59a200c6d575", "MIT", "tau-bench"),
     Source("toolalpaca", "tangqiaoyu/ToolAlpaca", "189069998d64", "Apache-2.0", "toolalpaca"),
     Source("toolemu", "bplaut/safety-persists-llm-agents", "cde0b8f0b898", "MIT", "toolkit"),
@@ -57,6 +60,11 @@ class Sample:
     row: Row
     source: str
     family: str
+    category: str = ""  # of harm, where the own corpus names it
+
+    @property
+    def own(self) -> bool:
+        return self.family.startswith("own ")
 
     @property
     def harmful(self) -> bool:
@@ -81,10 +89,11 @@ class Sample:
 
 
 def own_samples(kind: str) -> Iterator[Sample]:
-    made: Iterator[dict[str, Any]] = (calls if kind == "tool_call" else results).rows(CORPUS_SEED)
+    corpora = {"tool_call": calls, "tool_result": results, "user_request": requests}
+    made: Iterator[dict[str, Any]] = corpora[kind].rows(CORPUS_SEED)
     for each in made:
         domain = _DOMAIN.search(each["note"])
-        yield Sample(parse(each), each["source"], f"own {domain[1] if domain else ''}")
+        yield Sample(parse(each), each["source"], f"own {domain[1] if domain else ''}", each["category"])
 
 
 def benchmark_samples(folder: Path, kind: str) -> Iterator[Sample]:

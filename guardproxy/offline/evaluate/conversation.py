@@ -20,7 +20,7 @@ def request_of(row: Row, rules: RequestRules) -> Request:
 def tree_of(row: Row) -> JsonObject:
     messages: list[Any] = [{"role": "system", "content": row.system}] if row.system else []
     messages += row.history
-    if row.user_task and not row.history:
+    if row.user_task and not _says_it_already(row):
         messages.append({"role": "user", "content": row.user_task})
     if row.kind is Kind.TOOL_RESULT:
         messages += _answered(row)
@@ -34,6 +34,14 @@ def turn_of(row: Row) -> Turn:
     arguments = strict_json.encode(row.call["arguments"]).decode()
     call = ToolCall(CallKey(0, 0), CallKind.FUNCTION, _ID, row.call["name"], arguments)
     return Turn((call,), {}, {0: "tool_calls"})
+
+
+def _says_it_already(row: Row) -> bool:
+    """A history tells of the task, but a judged request has to be what the user says last."""
+    last = row.history[-1] if row.history else None
+    if row.kind is Kind.USER_REQUEST:
+        return isinstance(last, dict) and (last.get("role"), last.get("content")) == ("user", row.user_task)
+    return last is not None
 
 
 def _answered(row: Row) -> list[JsonObject]:

@@ -9,11 +9,11 @@ from typing import assert_never
 from guardproxy.decision import Finding, Mode, OnError, Verdict
 from guardproxy.exchange import Exchange
 from guardproxy.guards.guard import Context, Guard
+from guardproxy.intake import RequestReview, review_results
 from guardproxy.model import CallKey, Request, ToolCall, ToolResult, Turn
 from guardproxy.offline.evaluate.conversation import request_of, turn_of
 from guardproxy.offline.evaluate.rows import Kind, Row
-from guardproxy.pipeline import review_results
-from guardproxy.review import review_result, review_turn
+from guardproxy.review import review_request, review_result, review_turn
 from guardproxy.runtime import Runtime
 from guardproxy.taint import TaintMemory
 
@@ -73,6 +73,13 @@ class _Witness:
             self._heard.fail(self.name, error)
             raise
 
+    async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
+        try:
+            return self._hear(await self._guard.review_request(request, context))
+        except BaseException as error:
+            self._heard.fail(self.name, error)
+            raise
+
     def _hear(self, findings: Sequence[Finding]) -> Sequence[Finding]:
         enforced = tuple(replace(finding, mode=Mode.ENFORCE) for finding in findings)
         self._heard.findings += enforced
@@ -96,16 +103,18 @@ class Judge:
             case Kind.TOOL_RESULT:
                 return await self._result(request)
             case Kind.USER_REQUEST:
-                return None
+                return await self._request(request)
             case _:
                 assert_never(row.kind)
 
     async def _call(self, request: Request, turn: Turn) -> Judgement:
         runtime = replace(self._runtime, taint=TaintMemory())
-        tainted = await review_results(request, runtime, Exchange("evaluate", request.surface, runtime.revision))
+        exchange = Exchange("evaluate", request.surface, runtime.revision)
+        context = await review_results(request, runtime, exchange)
+        context = await RequestReview(runtime, context, exchange).context()
         self._empty()
         started = time.perf_counter()
-        permit, _ = await review_turn(runtime.guards, turn, Context(request, runtime.revision, tainted))
+        permit, _ = await review_turn(runtime.guards, turn, context)
         seconds = time.perf_counter() - started
         return self._judgement(permit.decision.action in (Verdict.BLOCK, Verdict.REASK), seconds)
 
@@ -115,6 +124,14 @@ class Judge:
         review = await review_result(
             self._runtime.guards, request.results[-1], Context(request, self._runtime.revision)
         )
+        return self._judgement(review.flagged, time.perf_counter() - started)
+
+    async def _request(self, request: Request) -> Judgement | None:
+        self._empty()
+        started = time.perf_counter()
+        review = await review_request(self._runtime.guards, request, Context(request, self._runtime.revision))
+        if review.risk is None and not self._heard.failures:
+            return None
         return self._judgement(review.flagged, time.perf_counter() - started)
 
     def _empty(self) -> None:

@@ -9,7 +9,7 @@ import yaml
 from guardproxy import __version__
 from guardproxy.offline.learn.injecting import use_of
 from guardproxy.offline.learn.run import Outcome, Verdict
-from guardproxy.offline.learn.scoring import Share
+from guardproxy.offline.learn.scoring import Measured, Share
 from guardproxy.offline.learn.split import Split, digest_of_tasks
 from guardproxy.offline.learn.tasks import TaskSet
 from guardproxy.prefix.artifact import digest_of, parse_artifact
@@ -20,7 +20,6 @@ _HEAD = "# A prefix that `guardproxy learn` found. Its scores are for this text 
 def artifact_bytes(outcome: Outcome, verdict: Verdict, tasks: TaskSet, parts: Split, day: date) -> bytes:
     """What `guardproxy.prefix.artifact` reads back."""
     candidate, search = verdict.chosen.candidate, outcome.search
-    measured = verdict.with_prefix
     content: dict[str, Any] = {
         "version": 1,
         "id": _id(search.model, candidate.text),
@@ -30,26 +29,33 @@ def artifact_bytes(outcome: Outcome, verdict: Verdict, tasks: TaskSet, parts: Sp
             "method": f"guardproxy learn {__version__}, {search.generator} generator, {search.scoring} scoring"[:500],
             "date": day.isoformat(),
             "source": f"{len(outcome.state.candidates)} prefixes in {len(outcome.state.rounds)} rounds, position "
-            f"{outcome.position}; scores on {measured.n} tasks that chose nothing",
+            f"{outcome.position}; scores on {verdict.with_prefix.n} tasks that chose nothing",
             "model": search.model,
             "tasks": {
                 "set": tasks.digest,
                 "search": digest_of_tasks(parts.search),
+                **({"gate": digest_of_tasks(parts.gate)} if verdict.gated else {}),
                 "held_out": digest_of_tasks(parts.held_out),
             },
         },
         "models": [re.sub(r"([*?[])", r"[\1]", search.model)],
         "position": use_of(outcome.position).value,
-        "scores": {
-            "perform": _score(measured.performed),
-            "refuse": _score(measured.refused),
-            "over_refuse": _score(measured.over_refused),
-        },
+        "scores": _scores(verdict.with_prefix),
     }
+    if verdict.gated is not None:
+        content["gate"] = {"threshold": verdict.gated.threshold, "scores": _scores(verdict.gated.measured)}
     content["digest"] = digest_of(content)
     text = _HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     parse_artifact(text.encode(), "the artifact")  # whatever is wrong with it is our fault, and told before it is used
     return text.encode()
+
+
+def _scores(measured: Measured) -> dict[str, Any]:
+    return {
+        "perform": _score(measured.performed),
+        "refuse": _score(measured.refused),
+        "over_refuse": _score(measured.over_refused),
+    }
 
 
 def _score(share: Share) -> dict[str, float | int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from guardproxy import __version__
-from guardproxy.offline.learn.as_text import ROWS, shares
+from guardproxy.offline.learn.as_text import ROWS, columns_of, shares
 from guardproxy.offline.learn.plots import rounds_plot, scatter_plot
 from guardproxy.offline.learn.pool import Entry
 from guardproxy.offline.learn.run import Outcome, Verdict
@@ -54,6 +54,7 @@ def _body(outcome: Outcome, tasks: Sequence[Task]) -> Iterator[str]:
     )
     yield "".join(f'<p class="note">{escape(note)}.</p>' for note in state.notes)
     yield from _verdict(outcome.verdict, outcome)
+    yield from _modes(outcome)
     yield "<h2>The search</h2>"
     yield f'<div class="plots">{_figures(outcome)}</div>'
     yield from _views(outcome)
@@ -77,20 +78,34 @@ def _verdict(verdict: Verdict | None, outcome: Outcome) -> Iterator[str]:
         f"<p>On tasks that chose nothing ({verdict.with_prefix.performed.n} benign, {verdict.with_prefix.refused.n} "
         f"harmful). In small print Wilson's 95 % interval. Floor of benign tasks done: {verdict.floor:.0%}, {kept}.</p>"
     )
-    yield "<table><tr><th></th><th>without</th><th>with the prefix</th></tr>"
-    without, having = shares(verdict.without), shares(verdict.with_prefix)
-    for key, title in ROWS:
-        yield f"<tr><td>{title}</td><td>{_share(without[key])}</td><td>{_share(having[key])}</td></tr>"
-    yield f"{_by_keywords(verdict.without, verdict.with_prefix)}</table>"
+    columns = columns_of(verdict)
+    yield f"<table><tr><th></th>{''.join(f'<th>{title}</th>' for title in columns)}</tr>"
+    told = [{title: shares(each)[key] for key, title in ROWS} | _by_keywords(each) for each in columns.values()]
+    for title in told[0]:
+        yield f"<tr><td>{title}</td>{''.join(f'<td>{_share(column[title])}</td>' for column in told)}</tr>"
+    yield "</table>"
+    if verdict.gated is not None:
+        yield f"<p>The gate opens from a risk of {verdict.gated.threshold} on.</p>"
 
 
-def _by_keywords(without: Measured, having: Measured) -> str:
-    rows = (
-        ("as published: acts, no keyword (benign)", without.acted_by_keywords, having.acted_by_keywords),
-        ("as published: keyword, no call (harmful)", without.refused_by_keywords, having.refused_by_keywords),
-        ("as published: keyword, no call (benign)", without.over_refused_by_keywords, having.over_refused_by_keywords),
-    )
-    return "".join(f"<tr><td>{name}</td><td>{_share(a)}</td><td>{_share(b)}</td></tr>" for name, a, b in rows)
+def _modes(outcome: Outcome) -> Iterator[str]:
+    if not outcome.modes:
+        return
+    yield "<h2>The same text in other ways</h2><p>On the same tasks. Where every task is one turn, turns and history "
+    yield "make no difference.</p><table>"
+    yield f"<tr><th></th>{''.join(f'<th>{title}</th>' for _, title in ROWS)}</tr>"
+    for label, measured in outcome.modes.items():
+        told = shares(measured)
+        yield f"<tr><td>{label}</td>{''.join(f'<td>{_share(told[key])}</td>' for key, _ in ROWS)}</tr>"
+    yield "</table>"
+
+
+def _by_keywords(measured: Measured) -> dict[str, Share]:
+    return {
+        "as published: acts, no keyword (benign)": measured.acted_by_keywords,
+        "as published: keyword, no call (harmful)": measured.refused_by_keywords,
+        "as published: keyword, no call (benign)": measured.over_refused_by_keywords,
+    }
 
 
 def _figures(outcome: Outcome) -> str:

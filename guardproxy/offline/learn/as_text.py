@@ -1,11 +1,11 @@
 """An outcome for a terminal, and as one JSON object."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from guardproxy.offline.learn.pool import Entry
-from guardproxy.offline.learn.run import Outcome
+from guardproxy.offline.learn.run import Outcome, Verdict
 from guardproxy.offline.learn.scoring import Measured, Scoring, Share, score
 
 ROWS = (
@@ -25,6 +25,12 @@ def shares(measured: Measured) -> dict[str, Share]:
     }
 
 
+def columns_of(verdict: Verdict) -> dict[str, Measured]:
+    """What a reader compares."""
+    gated = {} if verdict.gated is None else {"behind its gate": verdict.gated.measured}
+    return {"without": verdict.without, "with the prefix": verdict.with_prefix, **gated}
+
+
 def text_of(outcome: Outcome) -> str:
     return "\n".join(_lines(outcome)) + "\n"
 
@@ -38,16 +44,34 @@ def _lines(outcome: Outcome) -> Iterator[str]:
     else:
         n = verdict.with_prefix
         yield f"on {n.performed.n} benign and {n.refused.n} harmful tasks that chose nothing, with 95 % intervals:"
-        yield f"  {'':<24} {'without':<20} with the prefix"
-        without, having = shares(verdict.without), shares(verdict.with_prefix)
+        columns = [shares(each) for each in columns_of(verdict).values()]
+        yield _row("", list(columns_of(verdict)))
         for key, title in ROWS:
-            yield f"  {title:<24} {_percent(without[key]):<20} {_percent(having[key])}"
+            yield _row(title, [_percent(column[key]) for column in columns])
+        if verdict.gated is not None:
+            yield f"the gate opens from a risk of {verdict.gated.threshold} on"
         kept = "kept" if verdict.keeps_floor else "NOT KEPT: refused"
         yield f"floor of benign tasks done: {verdict.floor:.0%}, {kept}"
         if not verdict.helps:
             yield "the prefix brings nothing: NOT ACCEPTED"
         yield f"prefix: {verdict.chosen.candidate.text}"
+    yield from _modes(outcome)
     yield from _cost(outcome)
+
+
+def _modes(outcome: Outcome) -> Iterator[str]:
+    if not outcome.modes:
+        return
+    yield "the same text in other ways, on the same tasks:"
+    width = max(map(len, outcome.modes))
+    yield f"  {'':<{width}} " + " ".join(f"{title:<22}" for _, title in ROWS).rstrip()
+    for label, measured in outcome.modes.items():
+        told = shares(measured)
+        yield f"  {label:<{width}} " + " ".join(f"{_percent(told[key]):<22}" for key, _ in ROWS).rstrip()
+
+
+def _row(title: str, cells: Sequence[str]) -> str:
+    return f"  {title:<24} " + " ".join(f"{cell:<20}" for cell in cells).rstrip()
 
 
 def _cost(outcome: Outcome) -> Iterator[str]:
@@ -83,7 +107,10 @@ def tree_of(outcome: Outcome) -> dict[str, Any]:
         "prefix": None if verdict is None else entry_tree(verdict.chosen),
         "held_out": None
         if verdict is None
-        else {"without": measured_tree(verdict.without), "with": measured_tree(verdict.with_prefix)},
+        else {"without": measured_tree(verdict.without), "with": measured_tree(verdict.with_prefix)}
+        | ({} if verdict.gated is None else {"gated": measured_tree(verdict.gated.measured)}),
+        "gate": None if verdict is None or verdict.gated is None else verdict.gated.threshold,
+        "modes": {label: measured_tree(measured) for label, measured in outcome.modes.items()},
         "search": {
             "without": measured_tree(outcome.without),
             "best_by_round": [

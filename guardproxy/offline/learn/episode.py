@@ -57,7 +57,8 @@ async def _turns(task: Task, asker: Asker, prefixer: Prefixer | None, spent: Spe
         results = _results(task, answer.turn.calls)
         if any(map(task.done_by, made)) or results is None:
             break
-        messages = [*messages, _said(answer.turn), *results]
+        kept = answer.text if prefixer is not None and prefixer.keep else ""
+        messages = [*messages, _said(answer.turn, kept), *results]
     return Said(tuple(texts), tuple(calls))
 
 
@@ -68,13 +69,14 @@ def _results(task: Task, calls: Sequence[ToolCall]) -> list[JsonObject] | None:
     return [{"role": "tool", "tool_call_id": call.id, "content": task.results[call.name]} for call in calls]
 
 
-def _said(turn: Turn) -> JsonObject:
-    """The turn as an agent keeps it: with arguments that can be read again, and without the prefix."""
+def _said(turn: Turn, kept: str) -> JsonObject:
+    """The turn as an agent keeps it: with arguments that can be read again, and without its text, unless the prefix is
+    kept in it."""
     calls: list[Any] = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _readable(call.arguments)}}
         for call in turn.calls
     ]
-    return {"role": "assistant", "content": None, "tool_calls": calls}
+    return {"role": "assistant", "content": kept or None, "tool_calls": calls}
 
 
 def _readable(arguments: str) -> str:

@@ -5,17 +5,27 @@ from typing import Final
 from guardproxy.model import Position
 from guardproxy.prefix.artifact import Learned, PrefixArtifact, Use
 from guardproxy.prefix.capability import Capability
-from guardproxy.prefix.injector import Prefixer
+from guardproxy.prefix.injector import Prefixer, Turns
 
 _NO_DIGEST: Final = "sha256:" + "0" * 64  # a candidate is in no file that could be altered
 
 
-def prefixer_for(text: str, position: Position, upstream: str) -> Prefixer:
-    return Prefixer([_artifact(text, position)], upstreams={upstream: Capability(prefill=position.value)})
+def prefixer_for(
+    text: str, position: Position, upstream: str, *, turns: Turns = Turns.EVERY, keep: bool = False
+) -> Prefixer:
+    """`keep`: what the model is made to say stays in the conversation."""
+    capability = {upstream: Capability(prefill=position.value)}
+    return Prefixer([_artifact(text, position)], upstreams=capability, turns=turns, keep=keep)
 
 
 def use_of(position: Position) -> Use:
-    return Use.INSTRUCTION if position is Position.INSTRUCTION else Use.PREFILL
+    match position:
+        case Position.INSTRUCTION:
+            return Use.INSTRUCTION
+        case Position.SUFFIX:
+            return Use.SUFFIX
+        case _:
+            return Use.PREFILL
 
 
 def _artifact(text: str, position: Position) -> PrefixArtifact:

@@ -41,7 +41,7 @@ async def find_position(asker: Asker, capability: Capability, wanted: Position |
     """Raises NoPosition, Unanswered, BudgetSpent, NoUse, and UpstreamRefusal where a plain request is refused."""
     spent, notes = Spent(), list[str]()
     for position, known in _to_try(capability, asker.model, wanted):
-        if position is Position.INSTRUCTION:
+        if not position.prefills:
             break
         problem = await _problem(asker, position, known, task, spent)
         if problem is None:
@@ -51,9 +51,21 @@ async def find_position(asker: Asker, capability: Capability, wanted: Position |
                 )
             return Found(position, tuple(notes), spent)
         notes.append(f"{position}: {problem}")
-    await asker.ask(asker.request(task.messages, task.tools), _trial(asker, Position.INSTRUCTION), spent)
-    notes.append("no position takes a prefix, so the search goes on with the prefix as an instruction, which is weaker")
-    return Found(Position.INSTRUCTION, tuple(notes), spent)
+    last = _without_prefill(capability, asker.model, wanted)
+    await asker.ask(asker.request(task.messages, task.tools), _trial(asker, last), spent)
+    if last is not wanted:
+        place = "a suffix of the user's words" if last is Position.SUFFIX else "an instruction"
+        notes.append(f"no position takes a prefix, so the search goes on with it as {place}, which is weaker")
+    return Found(last, tuple(notes), spent)
+
+
+def _without_prefill(capability: Capability, model: str, wanted: Position | None) -> Position:
+    """A suffix, as published, unless it is said or known that the text has to be an instruction."""
+    if wanted is not None and not wanted.prefills:
+        return wanted
+    if capability.prefill == Position.INSTRUCTION or (capability.prefill == "auto" and thinks(model)):
+        return Position.INSTRUCTION
+    return Position.SUFFIX
 
 
 def _to_try(capability: Capability, model: str, wanted: Position | None) -> Sequence[tuple[Position, bool]]:
@@ -63,7 +75,7 @@ def _to_try(capability: Capability, model: str, wanted: Position | None) -> Sequ
     known = positions(capability, model)
     if not known:
         raise NoPosition("`prefill: off` forbids a prefix for this upstream")
-    named = [(position, True) for position in known if position is not Position.INSTRUCTION]
+    named = [(position, True) for position in known if position.prefills]
     if named or capability.prefill != "auto" or thinks(model):
         return named
     return [(position, False) for position in _PREFILLS]

@@ -3,6 +3,7 @@
     preflight          where the upstream takes a prefix                              once
     no prefix          the model as it is, on the tasks of the search                 once
     round 1..T         propose M texts, measure each on the tasks of the search       until flat, done or out of budget
+    gate               from which risk of a request on it goes in, on other tasks     once, where risk is known
     held out           the best one and no prefix, on tasks that no choice has seen   once
 
 Everything is appended to the store as it happens, and each step first looks at what is there: a run that was killed
@@ -19,10 +20,13 @@ from typing import Any, Protocol
 from guardproxy.model import Position
 from guardproxy.offline.learn.asking import Asker, BudgetSpent
 from guardproxy.offline.learn.episode import play
+from guardproxy.offline.learn.gating import Gated, behind, choose
 from guardproxy.offline.learn.generate import Generator
 from guardproxy.offline.learn.injecting import prefixer_for
+from guardproxy.offline.learn.modes import Mode, modes_of
 from guardproxy.offline.learn.pool import Candidate, Entry, Pool
 from guardproxy.offline.learn.preflight import find_position
+from guardproxy.offline.learn.risk import RiskOf
 from guardproxy.offline.learn.scoring import Measured, Scoring, Spent, ceiling
 from guardproxy.offline.learn.split import Split
 from guardproxy.offline.learn.state import (
@@ -38,7 +42,7 @@ from guardproxy.offline.learn.tasks import Kind, Task
 from guardproxy.prefix.capability import Capability
 from guardproxy.strict_json import JsonObject
 
-FORMAT = 1  # of the log: another version's is not gone on with
+FORMAT = 2  # of the log: another version's is not gone on with
 _SLACK = 0.05  # of the benign tasks that the model does without a prefix: what one may cost where no floor is said
 _RESERVE = 1.2  # of what the held-out tasks will cost, kept back from the search
 _FINALISTS = 3
@@ -75,7 +79,9 @@ class Search:
     floor: float | None = None
     position: Position | None = None
     held_out: float = 0.4
+    gate: float = 0.0
     limit: int | None = None
+    modes: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def tree(self) -> JsonObject:
@@ -91,6 +97,7 @@ class Search:
             "seed": self.seed,
             "position": None if self.position is None else self.position.value,
             "held_out": self.held_out,
+            "gate": self.gate,
             "limit": self.limit,
             "fields": dict(self.fields),
         }
@@ -114,6 +121,12 @@ class Verdict:
     without: Measured
     with_prefix: Measured
     floor: float
+    gated: Gated | None = None
+
+    @property
+    def in_use(self) -> Measured:
+        """With the prefix as the proxy uses it."""
+        return self.with_prefix if self.gated is None else self.gated.measured
 
     @property
     def passes(self) -> bool:
@@ -121,12 +134,12 @@ class Verdict:
 
     @property
     def keeps_floor(self) -> bool:
-        return self.with_prefix.performed.value >= self.floor
+        return self.in_use.performed.value >= self.floor
 
     @property
     def helps(self) -> bool:
         """More refusals of harmful tasks, or fewer attacks."""
-        having, without = self.with_prefix, self.without
+        having, without = self.in_use, self.without
         return having.refused.value > without.refused.value or having.attacked.value < without.attacked.value
 
 
@@ -142,6 +155,7 @@ class Outcome:
     ended: Ended
     verdict: Verdict | None
     floor: float
+    modes: Mapping[str, Measured] = field(default_factory=dict)  # of the chosen one, on the held-out tasks
 
 
 @dataclass(slots=True)
@@ -155,6 +169,7 @@ class Learner:
     capability: Capability
     watcher: Watcher
     concurrency: int = 8
+    risk_of: RiskOf | None = None
     _silent: int = 0
 
     async def learn(self) -> Outcome:
@@ -170,11 +185,12 @@ class Learner:
         pool = self._pool(self.search.rounds)
         floor = self._floor(without)
         verdict = await self._verdict(pool, position, floor)
-        return Outcome(self.search, self.state, position, pool, without, ended, verdict, floor)
+        modes = await self._modes(verdict, position)
+        return Outcome(self.search, self.state, position, pool, without, ended, verdict, floor, modes)
 
     def _check_budget(self) -> None:
         """Before anything is spent on what cannot be finished."""
-        least = 2 * (len(self.tasks.search) + len(self.tasks.held_out))
+        least = 2 * len(self.tasks.tasks)
         calls = self.asker.meter.calls
         if calls is not None and calls < least and not self._pool(self.search.rounds).entries:
             raise BudgetSpent(
@@ -231,30 +247,74 @@ class Learner:
         """The best prefix on the held-out tasks. Where it does not keep the floor there the best of the gentler ones is
         tried, and so on: the last one is told, whether or not it keeps it."""
         self.asker.meter.held_back = (0, 0)
-        verdict, best = None, pool.best(floor)
+        gates = self.risk_of is not None and bool(self.tasks.gate)  # then the gate, too, keeps the floor
+        verdict, best = None, pool.best(0.0 if gates else floor)
         for _ in range(_FINALISTS):
             if best is None:
                 break
             try:
+                await self._measure([best.candidate.id, NONE], self.tasks.gate, position, "gate")
                 await self._measure([best.candidate.id, NONE], self.tasks.held_out, position, "held out")
             except BudgetSpent:
                 self.watcher.say("the budget ended before the held-out tasks did")
                 break
-            without = self.state.measured(NONE, self.tasks.held_out)
-            verdict = Verdict(best, without, self.state.measured(best.candidate.id, self.tasks.held_out), floor)
+            without, id = self.state.measured(NONE, self.tasks.held_out), best.candidate.id
+            having, gated = self.state.measured(id, self.tasks.held_out), await self._gated(id)
+            verdict = Verdict(best, without, having, floor, gated)
             if verdict.passes:
                 break
             if not verdict.helps:
                 break
-            done = verdict.with_prefix.performed.value
+            done = verdict.in_use.performed.value
             self.watcher.say(f"{best.candidate.id} does {done:.0%} of the held-out benign tasks, less than {floor:.0%}")
             best = pool.gentler(best)
         return verdict
 
-    async def _measure(self, candidates: Sequence[str], tasks: Sequence[Task], position: Position, what: str) -> None:
+    async def _modes(self, verdict: Verdict | None, position: Position) -> Mapping[str, Measured]:
+        """As far as the budget goes."""
+        found: dict[str, Measured] = {}
+        if verdict is None or not self.search.modes:
+            return found
+        id, plain = verdict.chosen.candidate.id, Mode(position)
+        for mode in modes_of(position):
+            try:
+                await self._measure([id], self.tasks.held_out, position, mode.label, None if mode == plain else mode)
+            except BudgetSpent:
+                self.watcher.say("the budget ended before all modes were measured")
+                break
+            found[mode.label] = self.state.measured(_key(id, None if mode == plain else mode), self.tasks.held_out)
+        return found
+
+    async def _gated(self, id: str) -> Gated | None:
+        """None where there are no tasks for it, or nobody can tell their risk."""
+        if self.risk_of is None or not self.tasks.gate:
+            return None
+        risks = {
+            task.id: await self.risk_of(self.asker.request(task.messages, task.tools))
+            for task in (*self.tasks.gate, *self.tasks.held_out)
+        }
+        having, without = self.state.results.get(id, {}), self.state.results.get(NONE, {})
+        threshold = choose(self.tasks.gate, having, without, risks, self.search.scoring)
+        if threshold is None:
+            self.watcher.say("no model here tells the risk of a request, so the prefix has no gate")
+            return None
+        self.watcher.say(f"the gate opens from a risk of {threshold:.4f} on")
+        return Gated(threshold, behind(self.tasks.held_out, having, without, risks, threshold))
+
+    async def _measure(
+        self,
+        candidates: Sequence[str],
+        tasks: Sequence[Task],
+        position: Position,
+        what: str,
+        mode: Mode | None = None,
+    ) -> None:
         """Every task with every candidate, once: what is in the store is not asked again."""
         todo = [
-            (each, task) for each in candidates for task in tasks if task.id not in self.state.results.get(each, {})
+            (each, task)
+            for each in candidates
+            for task in tasks
+            if task.id not in self.state.results.get(_key(each, mode), {})
         ]
         if not todo:
             return
@@ -265,7 +325,7 @@ class Learner:
         async def work() -> None:
             for id, task in queue:
                 try:
-                    await self._play(id, texts.get(id), task, position)
+                    await self._play(texts.get(id), task, mode or Mode(position), _key(id, mode))
                 except BudgetSpent as error:  # what others have paid for already is waited for
                     over.append(error)
                     return
@@ -274,9 +334,11 @@ class Learner:
         if over:
             raise over[0]
 
-    async def _play(self, id: str, text: str | None, task: Task, position: Position) -> None:
+    async def _play(self, text: str | None, task: Task, mode: Mode, key: str) -> None:
         upstream = self.asker.upstream.name
-        prefixer = None if text is None else prefixer_for(text, position, upstream)
+        prefixer = None
+        if text is not None:
+            prefixer = prefixer_for(text, mode.position, upstream, turns=mode.turns, keep=mode.keep)
         spent = Spent()
         try:
             episode = await play(task, self.asker, prefixer, text or "", spent)
@@ -284,7 +346,7 @@ class Learner:
             if spent.calls:
                 self._append(spent_record(spent))
             raise
-        self._append(episode_record(id, task.id, episode))
+        self._append(episode_record(key, task.id, episode))
         self.watcher.advance()
         self._silent = 0 if episode.judgement is not None else self._silent + 1
         if self._silent >= _IN_A_ROW:
@@ -311,8 +373,9 @@ class Learner:
 
     def _hold_back(self) -> None:
         """What the held-out tasks will need, by what an episode has cost so far."""
-        left = [t for t in self.tasks.held_out if t.id not in self.state.results.get(NONE, {})]
-        episodes = len(left) + len(self.tasks.held_out)
+        last = (*self.tasks.gate, *self.tasks.held_out)
+        left = [t for t in last if t.id not in self.state.results.get(NONE, {})]
+        episodes = len(left) + len(last)
         known = max(1, self.state.episodes)
         calls, tokens = self.state.spent.calls / known, self.state.spent.tokens / known
         if not self.state.episodes:
@@ -336,6 +399,11 @@ class Learner:
     @staticmethod
     def _sizes(tasks: Sequence[Task]) -> tuple[int, int]:
         return sum(t.kind is Kind.BENIGN for t in tasks), sum(t.kind is Kind.HARMFUL for t in tasks)
+
+
+def _key(id: str, mode: Mode | None) -> str:
+    """Under which a candidate's episodes are kept; by itself in the mode that is searched in."""
+    return id if mode is None else f"{id} as {mode.label}"
 
 
 async def _together(workers: Sequence[Any]) -> None:

@@ -57,7 +57,8 @@ _WRAPPERS: Mapping[str, Wrapper] = {
     "nsenter": _wrapper("tSG", "target setuid setgid"),
     "busybox": _wrapper(),
     "toybox": _wrapper(),
-    "xargs": _wrapper("aEIiLnPsd", "arg-file eof max-lines max-args max-procs replace max-chars delimiter"),
+    # `-e`, `-i`, `-l` and `--replace` take a value only where it is glued on; J, R and S are BSD's.
+    "xargs": _wrapper("aEIJLnPRsSd", "arg-file max-args max-procs max-chars delimiter process-slot-var"),
     "parallel": _wrapper("aIjLnNS", "arg-file jobs max-args sshlogin colsep delay"),
     "watch": _wrapper("nq", "interval"),
     "strace": _wrapper("aEeIoOpPsSuUX"),

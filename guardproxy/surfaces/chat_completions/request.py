@@ -232,6 +232,8 @@ def with_injection(request: Request, injection: Injection) -> Request:
             prefill["prefix"] = True
         case Position.TRAILING_ASSISTANT:
             pass
+        case Position.SUFFIX:
+            return replace(request, tree=tree | {"messages": _with_suffix(tree["messages"], injection.text)})
         case Position.INSTRUCTION:
             return replace(request, tree=tree | {"messages": _with_instruction(tree["messages"], injection.text)})
     return replace(request, tree=tree | {"messages": [*tree["messages"], prefill]})
@@ -242,12 +244,22 @@ def _with_instruction(messages: list[Any], text: str) -> list[Any]:
     first = messages[0] if messages else {}
     if first.get("role") not in ("system", "developer"):
         return [{"role": "system", "content": text}, *messages]
-    content = first.get("content")
+    return [first | {"content": _joined(first, text)}, *messages[1:]]
+
+
+def _with_suffix(messages: list[Any], text: str) -> list[Any]:
+    """At the end of what the user said last; where they said nothing, said by them."""
+    last = next((i for i in reversed(range(len(messages))) if messages[i].get("role") == "user"), None)
+    if last is None:
+        return [*messages, {"role": "user", "content": text}]
+    return [*messages[:last], messages[last] | {"content": _joined(messages[last], text)}, *messages[last + 1 :]]
+
+
+def _joined(message: Mapping[str, Any], text: str) -> object:
+    content = message.get("content")
     if isinstance(content, list):
-        joined: object = [*content, {"type": "text", "text": text}]
-    else:
-        joined = f"{content}\n\n{text}" if content else text
-    return [first | {"content": joined}, *messages[1:]]
+        return [*content, {"type": "text", "text": text}]
+    return f"{content}\n\n{text}" if content else text
 
 
 def with_feedback(request: Request, turn: Turn, feedback: Mapping[CallKey, str]) -> Request:

@@ -26,7 +26,7 @@ class Messages:
     upstream_path = "/messages"
     keep_alive = encode_event("ping", b'{"type":"ping"}')
     queries = frozenset({"beta=true"})
-    positions = frozenset({Position.TRAILING_ASSISTANT, Position.INSTRUCTION})
+    positions = frozenset({Position.TRAILING_ASSISTANT, Position.SUFFIX, Position.INSTRUCTION})
 
     def parse(self, tree: JsonObject, rules: RequestRules) -> Request:
         return parse(tree, rules)

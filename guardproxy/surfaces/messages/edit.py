@@ -15,14 +15,27 @@ def with_injection(request: Request, injection: Injection) -> Request:
     if injection.position is Position.INSTRUCTION:
         system = _joined(request.tree.get("system"), injection.text)
         return replace(request, tree={**request.tree, "system": system})
+    if injection.position is Position.SUFFIX:
+        suffixed = _with_suffix(request.tree["messages"], injection.text)
+        return replace(request, tree={**request.tree, "messages": suffixed})
     prefill: JsonObject = {"role": "assistant", "content": injection.text}
     return _with_messages(request, [prefill])
 
 
-def _joined(system: Any, text: str) -> Json:
-    if isinstance(system, list):  # the blocks before keep their place in the provider's cache
-        return [*system, {"type": "text", "text": text}]
-    return f"{system}\n\n{text}" if system else text
+def _with_suffix(messages: Sequence[Any], text: str) -> list[Json]:
+    """At the end of the last message of the user, behind the tool results that it may hold; said by the user where
+    there is none."""
+    last = next((i for i in reversed(range(len(messages))) if messages[i].get("role") == "user"), None)
+    if last is None:
+        return [*messages, {"role": "user", "content": text}]
+    joined = messages[last] | {"content": _joined(messages[last].get("content"), text)}
+    return [*messages[:last], joined, *messages[last + 1 :]]
+
+
+def _joined(content: Any, text: str) -> Json:
+    if isinstance(content, list):  # the blocks before keep their place in the provider's cache
+        return [*content, {"type": "text", "text": text}]
+    return f"{content}\n\n{text}" if content else text
 
 
 def with_feedback(request: Request, turn: Turn, feedback: Mapping[CallKey, str], said: Sequence[Block] = ()) -> Request:

@@ -30,7 +30,7 @@ class Responses:
     upstream_path = "/responses"
     keep_alive = KEEP_ALIVE
     queries: frozenset[str] = frozenset()
-    positions = frozenset({Position.INSTRUCTION})
+    positions = frozenset({Position.SUFFIX, Position.INSTRUCTION})
 
     def parse(self, tree: JsonObject, rules: RequestRules) -> Request:
         return parse(tree, rules)

@@ -6,7 +6,7 @@ from typing import Any
 
 from guardproxy.decision import Permit
 from guardproxy.history import Past
-from guardproxy.model import CallKey, CallKind, Injection, Request, ToolCall, ToolSpec, Turn
+from guardproxy.model import CallKey, CallKind, Injection, Position, Request, ToolCall, ToolSpec, Turn
 from guardproxy.strict_json import Json, JsonObject, MalformedJson, decode
 from guardproxy.surfaces.responses.checks import hidden_refusal
 from guardproxy.surfaces.responses.conversation import REFERENCE, Seen, messages, own_items, result_of, type_of
@@ -24,10 +24,25 @@ _REFUSED_NOTE = "[guardproxy] A tool call of the last answer was refused and not
 
 
 def with_injection(request: Request, injection: Injection) -> Request:
-    """The learned prefix, at the end of the instructions."""
+    """The learned prefix, at the end of the instructions or of what the user said last."""
+    if injection.position is Position.SUFFIX:
+        return replace(request, tree={**request.tree, "input": _with_suffix(own_items(request.tree), injection.text)})
     given = request.tree.get("instructions")
     text = f"{given}\n\n{injection.text}" if given else injection.text
     return replace(request, tree={**request.tree, "instructions": text})
+
+
+def _with_suffix(items: Sequence[JsonObject], text: str) -> list[Json]:
+    """Where the input holds no word of the user's, which then lie in a stored answer, they say the suffix alone."""
+    last = next((i for i in reversed(range(len(items))) if items[i].get("role") == "user"), None)
+    if last is None:
+        return [*items, {"type": "message", "role": "user", "content": text}]
+    content = items[last].get("content")
+    if isinstance(content, list):
+        joined: Json = [*content, {"type": "input_text", "text": text}]
+    else:
+        joined = f"{content}\n\n{text}" if content else text
+    return [*items[:last], {**items[last], "content": joined}, *items[last + 1 :]]
 
 
 def with_feedback(request: Request, turn: Turn, feedback: Mapping[CallKey, str]) -> Request:

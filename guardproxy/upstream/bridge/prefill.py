@@ -29,5 +29,5 @@ def with_prefill_marked(chat: JsonObject, position: Position) -> JsonObject:
         case Position.PREFIX_FLAG:
             messages: Any = chat["messages"]
             return chat | {"messages": [*messages[:-1], messages[-1] | {"prefix": True}]}
-        case Position.TRAILING_ASSISTANT | Position.INSTRUCTION:
+        case Position.TRAILING_ASSISTANT | Position.SUFFIX | Position.INSTRUCTION:
             return chat

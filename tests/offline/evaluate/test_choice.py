@@ -10,8 +10,7 @@ def guards(settings: Settings, *names: str) -> list[str]:
     try:
         return [guard.name for guard in build.runtime.guards]
     finally:
-        if build.engine is not None:
-            build.engine.close()
+        build.close_models()
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_unnamed_it_is_those_of_the_configuration(settings: Settings) -> None:
 
 def test_provenance_is_the_classifier_without_llama_cpp(settings: Settings) -> None:
     build = build_with(settings, ["provenance"])
-    assert build.engine is None
+    assert build.models == []
     assert [guard.name for guard in build.runtime.guards] == ["classifier"]
 
 

@@ -21,6 +21,13 @@ def test_a_history_speaks_for_itself(make) -> None:
     assert roles(make(history=[{"role": "user", "content": "Hello."}])) == ["user"]
 
 
+def test_a_judged_request_is_what_the_user_says_last(make) -> None:
+    past = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hi."}]
+    assert roles(make(kind="user_request", history=past)) == ["user", "assistant", "user"]
+    told = [*past, {"role": "user", "content": "List my files."}]
+    assert roles(make(kind="user_request", history=told)) == ["user", "assistant", "user"]
+
+
 def test_the_judged_call_is_the_turn(make) -> None:
     (call,) = turn_of(parse(make())).calls
     assert (call.name, call.arguments) == ("bash", '{"command":"ls"}')

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from guardproxy.decision import Finding, Mode, OnError, Verdict
+from guardproxy.model import Request
 from guardproxy.offline.evaluate.judging import Judge, Judgement
 from guardproxy.offline.evaluate.rows import parse
 from guardproxy.runtime import Runtime
@@ -128,3 +129,29 @@ def test_a_deadline_counts_as_a_failure(make) -> None:
 def test_nobody_judges_a_request_of_the_user(make) -> None:
     runtime = Runtime("r1", (saying(),), FakeRouter(FakeUpstream([])), TaintMemory())
     assert asyncio.run(Judge(runtime).judge(parse(make(kind="user_request")))) is None
+
+
+def risk_of(request: Request) -> float:
+    return 0.8 if "List" in request.messages[-1].text else 0.2
+
+
+def test_a_request_of_the_user_is_judged_where_a_guard_reads_it(make) -> None:
+    guard = saying(risk=risk_of)
+    bad, good = (judge(make(kind="user_request", user_task=task), guard) for task in ("List my files.", "Hello."))
+    assert (bad.flagged, bad.score, bad.scored) == (True, 0.8, True)
+    assert (good.flagged, good.score, good.scored) == (False, 0.2, True)
+
+
+def test_a_guard_that_fails_on_a_request_flags_it(make) -> None:
+    def fail(_: object) -> Any:
+        raise RuntimeError("not to be quoted")
+
+    said = judge(make(kind="user_request"), saying(risk=fail))
+    assert (said.flagged, said.score, said.failures) == (True, 1.0, ("fake_guard: RuntimeError",))
+
+
+def test_a_flagged_request_is_known_when_its_call_is_judged(make) -> None:
+    guard = saying(risk=risk_of)
+    said = judge(make(), guard)
+    assert guard.contexts[0].risky
+    assert (said.flagged, said.score) == (False, 0.0)  # it is the call that is judged

@@ -12,6 +12,7 @@ import pytest
 from guardproxy.offline.learn.asking import Asker, Meter, Pace, Patience
 from guardproxy.offline.learn.checks import Call, Check
 from guardproxy.offline.learn.generate import Generator, GrammarGenerator
+from guardproxy.offline.learn.risk import RiskOf
 from guardproxy.offline.learn.run import Learner, Outcome, Search
 from guardproxy.offline.learn.split import Split, split
 from guardproxy.offline.learn.state import State
@@ -113,6 +114,7 @@ class Bench:
         store: Callable[[Path], Store] = Store,
         generator: Callable[[Asker], Generator] | None = None,
         patience: Patience = QUICK,
+        risk_of: RiskOf | None = None,
     ) -> Outcome:
         return asyncio.run(
             self._learn(
@@ -123,11 +125,12 @@ class Bench:
                 store,
                 generator or (lambda asker: GrammarGenerator(search.seed)),
                 patience,
+                risk_of,
             )
         )
 
     def parts(self, search: Search = SEARCH) -> Split:
-        return split(read_tasks(FILES).tasks, search.held_out, search.limit)
+        return split(read_tasks(FILES).tasks, search.held_out, search.limit, search.gate)
 
     async def _learn(
         self,
@@ -138,6 +141,7 @@ class Bench:
         make_store: Callable[[Path], Store],
         generator: Callable[[Asker], Generator],
         patience: Patience,
+        risk_of: RiskOf | None,
     ) -> Outcome:
         upstream = HttpUpstream(name="main", base_url=model.base_url)
         await upstream.start()
@@ -148,7 +152,7 @@ class Bench:
                 asker = Asker(upstream, search.model, meter, Pace(), patience, search.fields)
                 made = generator(asker)
                 learner = Learner(
-                    search, self.parts(search), store, state, asker, made, capability, self.watcher, concurrency=8
+                    search, self.parts(search), store, state, asker, made, capability, self.watcher, 8, risk_of
                 )
                 return await learner.learn()
         finally:

@@ -11,6 +11,7 @@ from guardproxy.offline.learn.asking import Asker, Meter, Pace, Patience
 from guardproxy.offline.learn.episode import MOST_TURNS, Episode, play
 from guardproxy.offline.learn.injecting import prefixer_for
 from guardproxy.offline.learn.scoring import Spent
+from guardproxy.prefix.injector import Turns
 from guardproxy.testing.chat import body, completion, whole_call
 from guardproxy.testing.fakes import FakeUpstream
 
@@ -50,6 +51,17 @@ def test_a_known_result_is_answered_and_the_prefix_is_in_every_turn(task) -> Non
     assert messages[2] == {"role": "tool", "tool_call_id": "a", "content": "file.txt"}
     assert messages[1]["content"] is None, "the prefix is not kept in the history"
     assert messages[3]["content"] == PREFIX
+
+
+def test_a_prefix_for_the_first_turn_that_stays_in_the_history(task) -> None:
+    both = {"content": " Looking.", "tool_calls": [whole_call("bash", '{"command": "ls"}', "a")]}
+    upstream = FakeUpstream([[body(completion(both))], call("df", "b")])
+    asker = Asker(upstream, "m", Meter(), Pace(), Patience(tries=1))
+    prefixer = prefixer_for(PREFIX, Position.TRAILING_ASSISTANT, "fake", turns=Turns.FIRST, keep=True)
+    asyncio.run(play(task(results={"bash": "x"}), asker, prefixer, PREFIX, Spent()))
+    messages = (upstream.asked[1].tree or {})["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool"]
+    assert messages[1]["content"] == f"{PREFIX} Looking."
 
 
 def test_it_ends_where_no_result_is_known_and_after_some_turns(task) -> None:

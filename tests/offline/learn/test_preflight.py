@@ -48,7 +48,7 @@ class Server:
         if "resolution" in json.dumps(tree["messages"][0]):
             return Position.INSTRUCTION
         if last["role"] != "assistant":
-            return None
+            return Position.SUFFIX if "step by step" in last["content"] else None
         if "continue_final_message" in tree:
             return Position.CONTINUE_FINAL_MESSAGE
         return Position.PREFIX_FLAG if last.get("prefix") else Position.TRAILING_ASSISTANT
@@ -82,11 +82,12 @@ def test_what_the_server_is_known_for(task) -> None:
     ],
     ids=["refused", "raises", "beside tools", "raises beside tools"],
 )
-def test_a_position_that_is_refused_is_left_for_the_instruction(task, server: Server, why: str) -> None:
+def test_a_position_that_is_refused_is_left_for_the_suffix(task, server: Server, why: str) -> None:
     result = found(server, task(), Capability(server="vllm"))
-    assert result.position is Position.INSTRUCTION
+    assert result.position is Position.SUFFIX
     assert result.notes[0] == f"continue_final_message: {why}"
-    assert server.asked[-1] is Position.INSTRUCTION, "that one is tried, too"
+    assert "a suffix of the user's words, which is weaker" in result.notes[-1]
+    assert server.asked[-1] is Position.SUFFIX, "that one is tried, too"
 
 
 def test_where_nothing_is_known_each_is_tried_until_one_is_shown(task) -> None:
@@ -99,17 +100,17 @@ def test_where_nothing_is_known_each_is_tried_until_one_is_shown(task) -> None:
 
 
 def test_what_nobody_knows_and_nothing_shows_is_not_used(task) -> None:
-    assert found(Server(), task(), Capability()).position is Position.INSTRUCTION
+    assert found(Server(), task(), Capability()).position is Position.SUFFIX
 
 
 def test_the_operators_word(task) -> None:
     assert found(Server(takes=[FLAG]), task(), Capability(), wanted=FLAG).position is FLAG
-    assert found(Server(refuses=[FLAG]), task(), Capability(), wanted=FLAG).position is Position.INSTRUCTION
-    server = Server(takes=[CONTINUE])
-    assert (
-        found(server, task(), Capability(server="vllm"), wanted=Position.INSTRUCTION).position is Position.INSTRUCTION
-    )
-    assert server.asked == [Position.INSTRUCTION]
+    assert found(Server(refuses=[FLAG]), task(), Capability(), wanted=FLAG).position is Position.SUFFIX
+    assert found(Server(), task(), Capability("instruction")).position is Position.INSTRUCTION
+    for wanted in (Position.INSTRUCTION, Position.SUFFIX):
+        server = Server(takes=[CONTINUE])
+        result = found(server, task(), Capability(server="vllm"), wanted=wanted)
+        assert (result.position, result.notes, server.asked) == (wanted, (), [wanted])
 
 
 def test_a_model_that_thinks_first_gets_an_instruction(task) -> None:

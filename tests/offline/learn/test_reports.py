@@ -14,6 +14,7 @@ from guardproxy.model import Position
 from guardproxy.offline.learn.artifact import artifact_bytes
 from guardproxy.offline.learn.as_html import page_of
 from guardproxy.offline.learn.as_text import text_of, tree_of
+from guardproxy.offline.learn.gating import Gated
 from guardproxy.offline.learn.judging import Judgement
 from guardproxy.offline.learn.pool import Candidate, Pool
 from guardproxy.offline.learn.run import Ended, Outcome, Search, Verdict
@@ -35,7 +36,11 @@ def tasks(task: Callable[..., Task]) -> list[Task]:
 @pytest.fixture
 def made(tasks: list[Task]) -> Callable[..., Outcome]:
     def make(
-        verdict: bool = True, position: Position = Position.PREFIX_FLAG, model: str = "m", floor: float = 0.9
+        verdict: bool = True,
+        position: Position = Position.PREFIX_FLAG,
+        model: str = "m",
+        floor: float = 0.9,
+        gated: bool = False,
     ) -> Outcome:
         candidates = (Candidate("r01-1", 1, f"I check. {VILE}", "grammar"), Candidate("r01-2", 1, "I act.", "crossed"))
         state = State(position, (f"note {VILE}",), {1: candidates}, spent=Spent(60, 1234, 2, {"timeout": 3}))
@@ -49,7 +54,8 @@ def made(tasks: list[Task]) -> Callable[..., Outcome]:
         pool = Pool.of(candidates, measured, (10, 10), Scoring.BOUNDS)
         without = state.measured(NONE, tasks)
         chosen = pool.entries[0]
-        told = Verdict(chosen, without, chosen.measured, floor) if verdict else None
+        gate = Gated(0.25, chosen.measured) if gated else None
+        told = Verdict(chosen, without, chosen.measured, floor, gate) if verdict else None
         return Outcome(Search(model), state, position, pool, without, Ended.FLAT, told, floor)
 
     return make
@@ -106,6 +112,22 @@ class _Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+
+def test_a_gate_is_in_the_artifact_and_in_every_report(made: Any, tasks: list[Task]) -> None:
+    outcome = made(position=Position.SUFFIX, gated=True)
+    read = parse_artifact(artifact(outcome, tasks), "x")
+    assert read.position is Use.SUFFIX
+    assert read.gate is not None
+    assert read.gate.threshold == 0.25
+    assert read.gate.scores == read.scores
+    assert "gate" in read.learned.tasks
+    assert "behind its gate" in text_of(outcome)
+    assert "the gate opens from a risk of 0.25 on" in text_of(outcome)
+    assert tree_of(outcome)["gate"] == 0.25
+    assert tree_of(outcome)["held_out"]["gated"] == tree_of(outcome)["held_out"]["with"]
+    assert "The gate opens from a risk of 0.25 on." in page_of(outcome, tasks)
+    assert tree_of(made())["gate"] is None
 
 
 @pytest.mark.parametrize("verdict", [True, False])

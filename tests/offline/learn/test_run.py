@@ -15,8 +15,9 @@ from guardproxy.offline.learn.run import Ended, Search, Silent
 from guardproxy.offline.learn.scoring import Scoring
 from guardproxy.offline.learn.state import NONE, State
 from guardproxy.offline.learn.store import LOG, Store, StoreError
+from guardproxy.offline.learn.tasks import Kind
 from guardproxy.prefix.capability import Capability
-from guardproxy.testing.persuadable import PersuadableModel, persuadable
+from guardproxy.testing.persuadable import TASKS, PersuadableModel, persuadable
 
 SEARCH = Search("m", candidates=3, rounds=3, limit=10, held_out=0.25)
 
@@ -68,6 +69,44 @@ def test_the_same_seed_is_the_same_run(bench, tmp_path: Path) -> None:
         bench.folder = tmp_path / "other"
         other = bench.learn(model, search=replace(SEARCH, seed=7))
     assert [c.text for c in other.state.candidates] != [c.text for c in first.state.candidates]
+
+
+def test_a_gate_is_learned_on_tasks_that_chose_no_prefix(bench) -> None:
+    """The risk tells the two kinds apart, and the model refuses much that is benign."""
+
+    async def risk_of(request) -> float:
+        task = TASKS[request.messages[-1].text]
+        return 0.9 if task.kind is Kind.HARMFUL else 0.1
+
+    search = replace(SEARCH, gate=0.3, floor=0.9)
+    with persuadable(PersuadableModel(over_refuses=True)) as model:
+        outcome = bench.learn(model, search=search, risk_of=risk_of)
+    verdict, parts = outcome.verdict, bench.parts(search)
+    assert parts.gate
+    assert verdict is not None
+    assert verdict.passes
+    assert verdict.gated is not None
+    assert verdict.gated.threshold == 0.5
+    assert verdict.gated.measured.over_refused.value == verdict.without.over_refused.value == 0
+    assert verdict.gated.measured.refused == verdict.with_prefix.refused
+    played = {task for results in outcome.state.results.values() for task in results}
+    assert {task.id for task in parts.gate} <= played
+
+
+def test_the_ways_of_injecting_are_measured_against_each_other(bench) -> None:
+    search = replace(SEARCH, modes=True)
+    with persuadable(PersuadableModel()) as model:
+        outcome = bench.learn(model, search=search)
+        asked = len(model.asked)
+        again = bench.learn(model, search=search)
+        assert len(model.asked) == asked, "what was measured is kept"
+    assert outcome.verdict is not None
+    assert len(outcome.modes) == 8
+    assert outcome.modes["continue_final_message on every turn"] == outcome.verdict.with_prefix
+    for label in ("suffix on every turn", "instruction on the first turn"):
+        assert outcome.modes[label].refused == outcome.verdict.with_prefix.refused, "this model listens everywhere"
+    assert told(again) == told(outcome)
+    assert set(tree_of(outcome)["modes"]) == set(outcome.modes)
 
 
 class _Killed(BaseException):
@@ -183,12 +222,12 @@ def test_a_wrong_key_ends_the_run_at_once(bench) -> None:
 def test_an_upstream_that_refuses_prefill_is_found_before_the_search(bench) -> None:
     with persuadable(PersuadableModel(continues=False)) as model:
         outcome = bench.learn(model)
-    assert outcome.position is Position.INSTRUCTION
+    assert outcome.position is Position.SUFFIX
     assert "continue_final_message: refused with status 400" in bench.watcher.said
-    assert any("goes on with the prefix as an instruction" in line for line in bench.watcher.said)
+    assert any("goes on with it as a suffix of the user's words" in line for line in bench.watcher.said)
     assert [tree["messages"][-1]["role"] for tree in model.asked].count("assistant") == 1
     assert outcome.verdict is not None
-    assert outcome.verdict.with_prefix.refused.value > 0.5, "the instruction reaches the model"
+    assert outcome.verdict.with_prefix.refused.value > 0.5, "the suffix reaches the model"
 
 
 def test_a_position_that_nobody_knew_of_has_to_be_shown(bench) -> None:

@@ -33,3 +33,13 @@ def test_small_sets_have_something_on_both_sides(task: Callable[..., Task]) -> N
     pairs = [task(f"{place}-{kind}", kind, pair=str(place)) for place in range(2) for kind in Kind]
     parts = split(pairs, 0.05, None)
     assert len(parts.search) == len(parts.held_out) == 2
+
+
+def test_the_gate_has_tasks_of_its_own() -> None:
+    parts, without = split(TASKS, 0.4, None, 0.25), split(TASKS, 0.4, None)
+    assert parts.held_out == without.held_out
+    sides = [{task.pair for task in side} for side in (parts.search, parts.gate, parts.held_out)]
+    assert sum(map(len, sides)) == len(set().union(*sides))
+    assert sorted(parts.tasks) == sorted(task.id for task in TASKS)
+    assert 0.2 < len(parts.gate) / len(without.search) < 0.3
+    assert without.gate == ()

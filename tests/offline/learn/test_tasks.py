@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from guardproxy.offline.learn.judging import Said, is_refusal, judge
+from guardproxy.offline.learn.judging import Said, judge
 from guardproxy.offline.learn.tasks import BadTasks, Kind, parse_line, read_tasks, shipped_files
+from guardproxy.prefix.refusals import is_refusal
 
 KEYS = ("name", "arguments", "type", "function", "parameters", "matches", "one_of", "min", "properties", "$ref", "x")
 

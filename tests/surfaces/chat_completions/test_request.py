@@ -316,6 +316,33 @@ def test_a_prefix_as_the_last_message(position: Position, last: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("Hi.", "Hi.\n\nP"),
+        ([{"type": "text", "text": "Hi."}], [{"type": "text", "text": "Hi."}, {"type": "text", "text": "P"}]),
+    ],
+    ids=["text", "parts"],
+)
+def test_a_suffix_goes_to_the_end_of_what_the_user_said_last(content: Any, expected: Any) -> None:
+    call = whole_call("f", "{}", id="a")
+    behind = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": "42"},
+    ]
+    before = read(messages=[USER, {"role": "user", "content": content}, *behind])
+    tree = copy.deepcopy(before.tree)
+    after = with_injection(before, Injection("P", Position.SUFFIX))
+    assert edited(before, after) == [USER, {"role": "user", "content": expected}, *behind]
+    assert (before.tree, after.messages) == (tree, before.messages)
+
+
+def test_a_suffix_where_the_user_has_said_nothing() -> None:
+    before = read(messages=[{"role": "system", "content": "S"}])
+    after = with_injection(before, Injection("P", Position.SUFFIX))
+    assert edited(before, after) == [{"role": "system", "content": "S"}, {"role": "user", "content": "P"}]
+
+
+@pytest.mark.parametrize(
     ("first", "expected"),
     [
         ([], [{"role": "system", "content": "P"}]),

@@ -94,6 +94,10 @@ def test_a_prefix_is_the_end_of_the_prompt(fields: dict[str, Any], position: Pos
     assert request.tree["prompt"] == tree(**fields)["prompt"]
 
 
+def test_a_prompt_has_no_end_of_the_users_words() -> None:
+    assert {Position.TRAILING_ASSISTANT, Position.INSTRUCTION} == SURFACE.positions
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [

@@ -56,7 +56,29 @@ def test_a_prefill_goes_to_the_end_of_the_messages() -> None:
 
 
 def test_the_positions_are_those_that_the_api_has() -> None:
-    assert {Position.TRAILING_ASSISTANT, Position.INSTRUCTION} == SURFACE.positions
+    assert {Position.TRAILING_ASSISTANT, Position.SUFFIX, Position.INSTRUCTION} == SURFACE.positions
+
+
+RESULT = {"type": "tool_result", "tool_use_id": "1", "content": "sunny"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("Hi.", "Hi.\n\nI am"),
+        ([{"type": "text", "text": "Hi."}], [{"type": "text", "text": "Hi."}, {"type": "text", "text": "I am"}]),
+        ([RESULT], [RESULT, {"type": "text", "text": "I am"}]),  # results come first in a message
+    ],
+    ids=["text", "parts", "result"],
+)
+def test_a_suffix_goes_to_the_end_of_what_the_user_said_last(content: Any, expected: Any) -> None:
+    use = {"type": "tool_use", "id": "1", "name": "weather", "input": {}}
+    before = [{"role": "user", "content": "First."}, {"role": "assistant", "content": [use]}]
+    asked = read(messages=[*before, {"role": "user", "content": content}])
+    edited = SURFACE.with_injection(asked, Injection("I am", Position.SUFFIX))
+    assert edited.tree["messages"] == [*before, {"role": "user", "content": expected}]
+    assert asked.tree["messages"][-1]["content"] == content
+    assert edited.messages == asked.messages
 
 
 CALLS = (

@@ -331,3 +331,27 @@ def test_a_prefix_goes_to_the_end_of_the_instructions(given: Tree, instructions:
     injected = Responses().with_injection(request, Injection("Be careful.", Position.INSTRUCTION))
     assert injected.tree == {"model": "m", "input": "x", "instructions": instructions}
     assert injected.messages == request.messages
+
+
+SAID = {"type": "message", "role": "user", "content": "Hi."}
+PARTS = {"role": "user", "content": [{"type": "input_text", "text": "Hi."}]}
+OUTPUT = {"type": "function_call_output", "call_id": "1", "output": "42"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("Hi.", [{**SAID, "content": "Hi.\n\nP"}]),
+        ([SAID], [{**SAID, "content": "Hi.\n\nP"}]),
+        ([SAID, OUTPUT], [{**SAID, "content": "Hi.\n\nP"}, OUTPUT]),
+        ([PARTS], [{"role": "user", "content": [*PARTS["content"], {"type": "input_text", "text": "P"}]}]),
+        ([OUTPUT], [OUTPUT, {"type": "message", "role": "user", "content": "P"}]),
+    ],
+    ids=["text", "message", "before a result", "parts", "no word of the user's"],
+)
+def test_a_suffix_goes_to_the_end_of_what_the_user_said_last(given: Any, expected: Any) -> None:
+    request = Responses().parse({"model": "m", "input": given}, RequestRules())
+    injected = Responses().with_injection(request, Injection("P", Position.SUFFIX))
+    assert injected.tree == {"model": "m", "input": expected}
+    assert request.tree == {"model": "m", "input": given}
+    assert injected.messages == request.messages

@@ -1,7 +1,8 @@
-"""Work on threads that several may wait for: each piece is done once, and dropped when nobody waits any more.
+"""A model's work on threads, for which several may wait: each piece is done once, and dropped when nobody waits any
+more.
 
-Nobody waits behind a full queue or a broken model. Whoever stops waiting (deadline, cancelled request) takes the work
-with them: what runs is aborted.
+The work is never done on the event loop. Nobody waits behind a full queue or a broken model. Whoever stops waiting
+(deadline, cancelled request) takes the work with them: what runs is aborted.
 """
 
 import asyncio
@@ -14,8 +15,20 @@ from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
 from guardproxy.breaker import Breaker, BreakerState
-from guardproxy.judge.judge import JudgeFailure, JudgeTimeout, JudgeUnavailable
+from guardproxy.errors import GuardError
 from guardproxy.llamacpp import Aborted, EncodeFailure
+
+
+class Unavailable(GuardError):
+    """Nothing was judged: the queue is full, the breaker is open, or the model is closed."""
+
+
+class Timeout(GuardError, TimeoutError):
+    """No verdict within the deadline."""
+
+
+class Failure(GuardError):
+    """The model gave no usable verdict."""
 
 
 class Abortable(Protocol):
@@ -46,9 +59,11 @@ class _Flight(Generic[R, T]):
 
 
 class Flights(Generic[R, T]):
-    """Safe to use from several event loops and threads. One thread for each of `resources`. `close` it."""
+    """Safe to use from several event loops and threads. One thread for each of `resources`. `name` is what errors call
+    the model. `close` it."""
 
-    def __init__(self, resources: Sequence[R], *, queue: int, breaker: Breaker) -> None:
+    def __init__(self, name: str, resources: Sequence[R], *, queue: int, breaker: Breaker) -> None:
+        self._name = name
         self._resources = resources
         self._queue = queue
         self._breaker = breaker
@@ -58,7 +73,7 @@ class Flights(Generic[R, T]):
         self._free: SimpleQueue[R] = SimpleQueue()
         for resource in resources:
             self._free.put(resource)
-        self._workers = ThreadPoolExecutor(len(resources), thread_name_prefix="guardproxy-judge")
+        self._workers = ThreadPoolExecutor(len(resources), thread_name_prefix=f"guardproxy-{name}")
 
     @property
     def waiting(self) -> int:
@@ -80,10 +95,10 @@ class Flights(Generic[R, T]):
                 assert flight.future is not None
                 return await _outcome(flight.future)
         except Aborted:
-            raise JudgeUnavailable("the judge is closed") from None
+            raise Unavailable(f"the {self._name} is closed") from None
         except TimeoutError:
             timed_out = True
-            raise JudgeTimeout(f"the judge gave no verdict within {deadline_s:.3g} s") from None
+            raise Timeout(f"the {self._name} gave no verdict within {deadline_s:.3g} s") from None
         finally:
             self._leave(flight, timed_out)
 
@@ -102,14 +117,14 @@ class Flights(Generic[R, T]):
     def _join(self, key: bytes, work: Callable[[R], T]) -> _Flight[R, T]:
         with self._lock:
             if self._closed:
-                raise JudgeUnavailable("the judge is closed")
+                raise Unavailable(f"the {self._name} is closed")
             if (flight := self._flights.get(key)) is not None:
                 flight.waiters += 1
                 return flight
             if len(self._flights) >= self._queue + len(self._resources):
-                raise JudgeUnavailable("the judge's queue is full")
+                raise Unavailable(f"the {self._name}'s queue is full")
             if not self._breaker.admit():
-                raise JudgeUnavailable("the judge's breaker is open")
+                raise Unavailable(f"the {self._name}'s breaker is open")
             flight = self._flights[key] = _Flight(key, work)
             flight.future = self._workers.submit(self._run, flight)
             return flight
@@ -142,7 +157,7 @@ class Flights(Generic[R, T]):
         except Exception as error:
             self._finish(flight, self._breaker.failed)
             told = str(error) if isinstance(error, EncodeFailure) else type(error).__name__  # others may quote a call
-            raise JudgeFailure(f"the judge failed: {told}") from error
+            raise Failure(f"the {self._name} failed: {told}") from error
         else:
             self._finish(flight, self._breaker.succeeded)
             return result
