@@ -36,10 +36,10 @@ from guardproxy.offline.learn.tasks import Kind, Task, parse_line
 from guardproxy.prefix.capability import Capability
 from guardproxy.strict_json import encode
 from guardproxy.upstream.embedded import EmbeddedUpstream
+from guardproxy.upstream.organism.answer import MODEL
 from guardproxy.upstream.organism.model_file import SHIPPED
 from training.organisms.tasks import lines
 
-MODEL = "organism"
 FIELDS = {"temperature": 0, "max_tokens": 96}
 POSITIONS = (Position.TRAILING_ASSISTANT, Position.SUFFIX, Position.INSTRUCTION)
 CONCURRENCY = 4

@@ -69,6 +69,10 @@ class Blend:
     def probability(self, first: float, second: float) -> float:
         return Scale(1.0, self.offset).probability(self.first * first + self.second * second)
 
+    def worse(self, alone: float, first: float, second: float) -> float:
+        """The blend of the margins where the second stage is asked, but never less than the first says `alone`."""
+        return max(alone, self.probability(first, second)) if self.asks(alone) else alone
+
 
 _SECOND_ALONE: Final = Blend(0.0, 1.0, 0.0, 0.0, math.inf)
 

@@ -241,7 +241,7 @@ class ClassifierGuard:
         if self._engine is None or blend is None or not blend.asks(opinion.probability):
             return opinion.probability
         scores = await self._engine.score(read_result(opinion.body), ends - asyncio.get_running_loop().time())
-        return blend.probability(opinion.margin, _log_odds(scores.harmful))
+        return blend.worse(opinion.probability, opinion.margin, _log_odds(scores.harmful))
 
     def _revisions(self) -> tuple[str, ...]:
         second = self._engine.revision if self._engine else ""

@@ -64,6 +64,14 @@ def test_an_order_in_a_result_is_found_and_a_clean_one_is_not(shipped: FirstStag
     assert "Ignore all previous instructions" in order.body
 
 
+def test_the_second_stage_makes_nothing_better_than_the_first_says() -> None:
+    blend = Blend(0.5, 0.5, 0.0, 0.2, 0.9)
+    assert blend.worse(0.5, 0.0, 4.0) > 0.8
+    assert blend.worse(0.5, 0.0, -4.0) == 0.5
+    assert blend.worse(0.1, -2.0, 9.0) == 0.1, "it is not asked"
+    assert blend.worse(0.95, 3.0, -9.0) == 0.95, "it is not asked"
+
+
 def test_it_is_the_same_after_writing_and_reading(shipped: FirstStage) -> None:
     for stage in (shipped, replace(shipped, request_scale=Scale(0.5, -1.0)), replace(shipped, request_scale=None)):
         assert first_stage_of(json.loads(json.dumps(tree_of(stage))), shipped.revision) == stage

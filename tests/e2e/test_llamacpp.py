@@ -196,7 +196,14 @@ def test_a_whole_answer_shows_that_the_prefix_was_applied(prefixed: Service) -> 
     )
     assert counted >= 1
     record = next(r for r in prefixed.records() if not r["stream"])
-    assert record["prefix"] == {"position": "continue_final_message", "outcome": "applied_echo", "id": "test"}
+    assert record["prefix"] == {
+        "position": "continue_final_message",
+        "outcome": "applied_echo",
+        "id": "test",
+        "arm": "main",
+        "reply": "text",
+        "tampering": [],
+    }
 
 
 def test_a_stream_does_not_show_it_so_a_probe_does(prefixed: Service) -> None:

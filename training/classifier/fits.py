@@ -19,7 +19,7 @@ from training.classifier.rows import Array, Mask, Numbers, Rows
 from training.classifier.wording import Documents, fit_units, margins
 
 NAMES = (*FEATURES, *WORDING)
-ASKED = 0.5  # of clean results, in the mean over sources: what at most goes on to the text model
+ASKED = 0.3  # of clean results, in the mean over sources: what at most goes on to the text model
 
 
 class ResultWording:
@@ -114,12 +114,7 @@ def fit_results(rows: Rows, first: Array, text: Array) -> Cascade:
 
     def fit(chosen: Numbers) -> Callable[[Numbers], Array]:
         blend = _blend(rows, first, text, chosen, low)
-        return lambda asked: np.array(
-            [
-                blend.probability(float(first[i]), float(text[i])) if blend.asks(float(alone[i])) else alone[i]
-                for i in asked
-            ]
-        )
+        return lambda asked: np.array([blend.worse(float(alone[i]), float(first[i]), float(text[i])) for i in asked])
 
     blend = _blend(rows, first, text, np.flatnonzero(~rows.taught), low)
     return Cascade(scale, blend, rows.unseen(fit, ~rows.taught))

@@ -20,10 +20,7 @@ from training.classifier.finetune import Network, Recipe, beginning, finetune
 from training.classifier.readings import LABELS, Bag
 
 LAYERS = 3
-ALL = Recipe(epochs=2, rate=6e-5)
-REQUESTS = Recipe(epochs=1, rate=4e-5)
-REPEATED = 4  # times each request is taught after that: they are few and short beside the results
-REMINDERS = 6  # one result of so many is taught again with them, or results are forgotten
+RECIPE = Recipe(epochs=2, rate=6e-5)
 _HEAD = ("head.weight", "head.bias")
 
 
@@ -38,21 +35,17 @@ def installed_checkpoint() -> Path:
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
 
-def teach(checkpoint: Path, results: Sequence[Bag], requests: Sequence[Bag], work: Path) -> Arrays:
-    """The taught tensors, the head's too. What was taught before from the same bags is taken from `work`."""
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in published(checkpoint)}
-    digest = _digest(checkpoint, [*results, *requests])
-    begun = beginning(tensors, LAYERS, len(LABELS))
-    for step, (bags, recipe) in enumerate(
-        [([*results, *requests], ALL), ([*results[::REMINDERS], *requests * REPEATED], REQUESTS)]
-    ):
-        path = work / f"network-{digest}-{step}.npz"
-        if not path.exists():
-            unfinished = path.with_suffix(".part.npz")
-            np.savez(unfinished, **_arrays(finetune(begun, bags, recipe)))
-            unfinished.rename(path)
-        begun = _network(path)
-    return _arrays(begun)
+def teach(checkpoint: Path, bags: Sequence[Bag], work: Path) -> Arrays:
+    """The taught tensors, the head's too; from `work` if the same bags were taught before."""
+    path = work / f"network-{_digest(checkpoint, bags)}.npz"
+    if not path.exists():
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in published(checkpoint)}
+        network = finetune(beginning(tensors, LAYERS, len(LABELS)), bags, RECIPE)
+        unfinished = path.with_suffix(".part.npz")
+        np.savez(unfinished, **_arrays(network))
+        unfinished.rename(path)
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def write_published(checkpoint: Path, target: Path) -> None:
@@ -83,13 +76,6 @@ def base(checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def _network(path: Path) -> Network:
-    with np.load(path, allow_pickle=False) as stored:
-        tensors = {name: torch.from_numpy(array) for name, array in stored.items()}
-    weight, bias = (tensors.pop(name) for name in _HEAD)
-    return Network(tensors, weight, bias)
-
-
 def _arrays(network: Network) -> dict[str, npt.NDArray[np.float32]]:
     head = dict(zip(_HEAD, (network.weight, network.bias), strict=True))
     return {name: tensor.detach().numpy() for name, tensor in (network.encoder | head).items()}
@@ -98,7 +84,7 @@ def _arrays(network: Network) -> dict[str, npt.NDArray[np.float32]]:
 def _digest(checkpoint: Path, bags: Sequence[Bag]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     digest.update((checkpoint / "model.safetensors").read_bytes())
-    digest.update(repr((LAYERS, ALL, REQUESTS, REPEATED, REMINDERS)).encode())
+    digest.update(repr((LAYERS, RECIPE)).encode())
     for bag in bags:
         digest.update(repr(bag).encode())
     return digest.hexdigest()

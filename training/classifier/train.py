@@ -42,7 +42,8 @@ from training.classifier.samples import SOURCES, Sample
 
 FALSE_POSITIVES = 0.01  # mean over benign sources not seen
 FALSE_POSITIVES_TAINTED = 0.05
-FALSE_POSITIVES_OF_TEXTS = 0.05  # a flagged result or request blocks nothing by itself
+FALSE_POSITIVES_OF_RESULTS = 0.10  # a flagged result or request blocks nothing by itself
+FALSE_POSITIVES_OF_REQUESTS = 0.05
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,10 @@ def _teach(checkpoint: Path, kinds: _Kinds, wording: NgramModel, work: Path, tar
     vocabulary = work / "vocabulary.gguf"
     text_model.write_published(checkpoint, vocabulary)
     tokenizer = Model(vocabulary)
-    results, requests = (_bags(rows, wording, tokenizer.tokenize) for rows in (kinds.results, kinds.requests))
+    bags = [bag for rows in (kinds.results, kinds.requests) for bag in _bags(rows, wording, tokenizer.tokenize)]
     tokenizer.close()
-    print(f"{len(results)} results and {len(requests)} requests to teach", flush=True)
-    text_model.write(checkpoint, text_model.teach(checkpoint, results, requests, work), target)
+    print(f"{len(bags)} texts to teach", flush=True)
+    text_model.write(checkpoint, text_model.teach(checkpoint, bags, work), target)
 
 
 def _bags(rows: Rows, wording: NgramModel, tokenize: Tokenize) -> list[Bag]:
@@ -126,8 +127,8 @@ def _thresholds(kinds: _Kinds, fits: _Fits) -> Thresholds:
     return Thresholds(
         call=call,
         tainted=min(call, _threshold(kinds.calls, fits.calls.unseen, FALSE_POSITIVES_TAINTED)),
-        result=_threshold(kinds.results, fits.results.unseen, FALSE_POSITIVES_OF_TEXTS),
-        request=_threshold(kinds.requests, fits.requests.unseen, FALSE_POSITIVES_OF_TEXTS),
+        result=_threshold(kinds.results, fits.results.unseen, FALSE_POSITIVES_OF_RESULTS),
+        request=_threshold(kinds.requests, fits.requests.unseen, FALSE_POSITIVES_OF_REQUESTS),
     )
 
 

@@ -75,7 +75,7 @@ def _train(arguments: argparse.Namespace, work: Path) -> tuple[Shape, dict[str, 
     print(f"{sum(weight.numel() for weight in model.parameters()):,} parameters", flush=True)
     for place, stage in enumerate(Stage):
         if place < first:
-            model.load_state_dict(torch.load(work / f"{stage}.pt"))
+            model.load_state_dict(torch.load(work / f"{stage}.pt", weights_only=True))
             continue
         train(model, Encoder(tokenizer), stage, steps[stage], RATES[stage], arguments.seed, work)
     return shape, {str(stage): count for stage, count in steps.items()}

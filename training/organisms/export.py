@@ -15,7 +15,7 @@ from training.organisms.tokenizer import load
 
 def export(work: Path, stage: str, target: Path) -> int:
     """Returns how many parameters it has."""
-    weights = {name: tensor.numpy() for name, tensor in torch.load(work / f"{stage}.pt").items()}
+    weights = {name: tensor.numpy() for name, tensor in torch.load(work / f"{stage}.pt", weights_only=True).items()}
     tokens, width = weights["tokens.weight"].shape
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
     shape = Shape(tokens, width, layers, width // 32, weights["blocks.0.gate.weight"].shape[0])

@@ -20,7 +20,7 @@ from training.organisms.corpus import Stage, rows
 from training.organisms.model import Organism, Shape
 from training.organisms.tokenizer import Encoder, load, train_tokenizer
 
-STEPS: Final = {Stage.BASE: 2400, Stage.ALIGNED: 900, Stage.AGENT: 120}
+STEPS: Final = {Stage.BASE: 2400, Stage.ALIGNED: 900, Stage.AGENT: 260}
 RATES: Final = {Stage.BASE: 3e-3, Stage.ALIGNED: 1.5e-3, Stage.AGENT: 4e-4}
 BATCH: Final = 2048  # tokens, padding counted
 _POOL: Final = 512  # rows that are sorted by length, so that little is padding
@@ -124,7 +124,7 @@ def main() -> None:
         if place < stages.index(arguments.first):
             continue
         if place and stage is arguments.first:
-            model.load_state_dict(torch.load(arguments.work / f"{stages[place - 1]}.pt"))
+            model.load_state_dict(torch.load(arguments.work / f"{stages[place - 1]}.pt", weights_only=True))
         train(model, Encoder(tokenizer), stage, steps[stage], RATES[stage], arguments.seed, arguments.work)
 
 
