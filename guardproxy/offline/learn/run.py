@@ -245,10 +245,10 @@ class Learner:
 
     async def _verdict(self, pool: Pool, position: Position, floor: float) -> Verdict | None:
         """The best prefix on the held-out tasks. Where it does not keep the floor there the best of the gentler ones is
-        tried, and so on: the last one is told, whether or not it keeps it."""
+        tried, and so on. Where none keeps it the best is told."""
         self.asker.meter.held_back = (0, 0)
         gates = self.risk_of is not None and bool(self.tasks.gate)  # then the gate, too, keeps the floor
-        verdict, best = None, pool.best(0.0 if gates else floor)
+        told, best = None, pool.best(0.0 if gates else floor)
         for _ in range(_FINALISTS):
             if best is None:
                 break
@@ -260,15 +260,18 @@ class Learner:
                 break
             without, id = self.state.measured(NONE, self.tasks.held_out), best.candidate.id
             having, gated = self.state.measured(id, self.tasks.held_out), await self._gated(id)
-            verdict = Verdict(best, without, having, floor, gated)
+            verdict = Verdict(best, without, having, self._floor(without), gated)
+            told = told or verdict
             if verdict.passes:
-                break
+                return verdict
             if not verdict.helps:
                 break
             done = verdict.in_use.performed.value
-            self.watcher.say(f"{best.candidate.id} does {done:.0%} of the held-out benign tasks, less than {floor:.0%}")
+            self.watcher.say(
+                f"{best.candidate.id} does {done:.0%} of the held-out benign tasks, less than {verdict.floor:.0%}"
+            )
             best = pool.gentler(best)
-        return verdict
+        return told
 
     async def _modes(self, verdict: Verdict | None, position: Position) -> Mapping[str, Measured]:
         """As far as the budget goes."""
