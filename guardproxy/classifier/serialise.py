@@ -18,6 +18,7 @@ from typing import Final
 
 from guardproxy import strict_json
 from guardproxy.model import Request, ToolCall
+from guardproxy.printable import printable
 from guardproxy.strict_json import Json
 
 VERSION: Final = "2"
@@ -31,7 +32,6 @@ MAX_TASK: Final = 1000  # of a lead, which is cut further by its tokens
 MAX_BODY: Final = 6000  # of a request, and of what is read of a result
 
 _GAP: Final = " [cut] "
-_TAG_BLOCK: Final = range(0xE0020, 0xE007F)  # invisible twins of ASCII, used to smuggle instructions
 _UNSAFE = re.compile(r"[^\x20-\x7e]")
 _WORD_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_\-./:]+")
 _SPACES = re.compile(r"\s+")
@@ -98,22 +98,8 @@ def safe(text: str) -> str:
     surrogates, which UTF-8 cannot carry, become U+FFFD.
     """
     if _UNSAFE.search(text):
-        text = "".join(map(_safe_character, unicodedata.normalize("NFKC", text)))
+        text = "".join(map(printable, unicodedata.normalize("NFKC", text)))
     return _SPACES.sub(" ", text).strip()
-
-
-def _safe_character(character: str) -> str:
-    if character.isprintable():
-        return character
-    if ord(character) in _TAG_BLOCK:
-        return chr(ord(character) - 0xE0000)
-    match unicodedata.category(character):
-        case "Cf":
-            return ""
-        case "Cs" | "Co" | "Cn":
-            return "\ufffd"
-        case _:
-            return " "
 
 
 def _bounded(text: str, limit: int) -> tuple[str, bool]:

@@ -6,13 +6,13 @@ with that a turn, of its own. That no text becomes a special token is the tokeni
 """
 
 import re
-import unicodedata
 from dataclasses import astuple, dataclass
 from hashlib import blake2b
 from typing import Final
 
 from guardproxy import strict_json
 from guardproxy.model import Request, ToolCall
+from guardproxy.printable import printable
 from guardproxy.provenance import Conversation, Origin, trace
 
 VERSION: Final = "1"
@@ -27,7 +27,6 @@ _MAX_DECODED: Final = 100_000  # longer arguments are shown as they were written
 _MAX_TRACED: Final = 8_000
 
 _GAP: Final = " [cut] "
-_TAG_BLOCK: Final = range(0xE0020, 0xE007F)  # invisible twins of ASCII, used to smuggle instructions
 _ODD = re.compile(r"[^\x20-\x7e]")
 _MARKS = re.compile(
     r"<(?=\s*[/|\\]?\s*(?:begin|end|start|stop|im_|eo[smt]|bos|s>|unk|pad|think|score|user|assistant|system|tool|inst|sys)"
@@ -81,19 +80,7 @@ def line(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
-    if ord(character) in _TAG_BLOCK:
-        return chr(ord(character) - 0xE0000)
-    match unicodedata.category(character):
-        case "Cf":
-            return ""
-        case "Cs" | "Co" | "Cn":
-            return "\ufffd"
-        case "Zl" | "Zp":
-            return "\\n"
-        case _:
-            return " "
+    return "\\n" if character in "\u2028\u2029" else printable(character)
 
 
 def _bounded(text: str, limit: int) -> tuple[str, bool]:
