@@ -31,6 +31,35 @@ class EncodeFailure(Exception):
     """llama.cpp returned an error for what it was given to read."""
 
 
+class Context:
+    """Room of a model to run tokens in, which any thread may stop. For one thread at a time."""
+
+    def __init__(self, model: Any, parameters: Any) -> None:  # handles and structures of ctypes
+        """`model` is a handle. Raises LoadFailure."""
+        self._llama = load_bindings()
+        self._abort_flag = ctypes.create_string_buffer(2)
+        parameters.n_seq_max = 1
+        parameters.no_perf = True
+        parameters.abort_callback = nonzero_at(self._llama)
+        parameters.abort_callback_data = ctypes.cast(self._abort_flag, ctypes.c_void_p)
+        handle = self._llama.llama_init_from_model(model, parameters)
+        if not handle:
+            raise LoadFailure("llama.cpp could not make a context for it")
+        self._handle = handle
+
+    def abort(self) -> None:
+        """Makes what is run now, and any later one until `rearm`, stop within one graph node. Any thread may."""
+        self._abort_flag[0] = b"\x01"
+
+    def rearm(self) -> None:
+        self._abort_flag[0] = b"\x00"
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._llama.llama_free(self._handle)
+            self._handle = None
+
+
 def load_model(path: Path) -> Any:
     """A handle for `llama_model_free`; on the CPU. Raises LoadFailure."""
     llama = load_bindings()

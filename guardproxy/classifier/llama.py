@@ -3,14 +3,13 @@
 An encode never exceeds `n_ubatch` tokens: more is an assertion that ends the process.
 """
 
-import ctypes
 from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from guardproxy import llamacpp
-from guardproxy.llamacpp import ABORTED, Aborted, EncodeFailure, LoadFailure, load_bindings, load_model, nonzero_at
+from guardproxy.llamacpp import ABORTED, Aborted, EncodeFailure, LoadFailure, load_bindings, load_model
 
 __all__ = ["Aborted", "Context", "EncodeFailure", "LoadFailure", "Model", "Pooling"]
 
@@ -59,31 +58,13 @@ class Model:
             self.handle = None
 
 
-class Context:
-    """Room to run sequences of up to `capacity` tokens, one at a time, on one core. For one thread at a time."""
+class Context(llamacpp.Context):
+    """Room to run sequences of up to `capacity` tokens, one at a time, on one core."""
 
     def __init__(self, model: Model, capacity: int, pooling: Pooling = Pooling.RANK) -> None:
-        self._llama = load_bindings()
+        super().__init__(model.handle, _parameters(capacity, pooling))
         self.capacity = capacity
         self._outputs = model.width if pooling is Pooling.MEAN else len(model.labels)
-        self._abort_flag = ctypes.create_string_buffer(2)
-        handle = self._llama.llama_init_from_model(model.handle, self._parameters(pooling))
-        if not handle:
-            raise LoadFailure("llama.cpp could not make a context for it")
-        self._handle = handle
-
-    def _parameters(self, pooling: Pooling) -> Any:  # a ctypes structure
-        parameters = self._llama.llama_context_default_params()
-        parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = self.capacity
-        parameters.n_seq_max = 1
-        parameters.n_threads = parameters.n_threads_batch = 1
-        parameters.embeddings = True
-        parameters.pooling_type = int(pooling)
-        parameters.flash_attn_type = self._llama.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        parameters.no_perf = True
-        parameters.abort_callback = nonzero_at(self._llama)
-        parameters.abort_callback_data = ctypes.cast(self._abort_flag, ctypes.c_void_p)
-        return parameters
 
     def encode(self, tokens: Sequence[int]) -> list[float]:
         """The outputs for one sequence, its first and last special tokens included. Raises Aborted, EncodeFailure."""
@@ -100,14 +81,13 @@ class Context:
             raise EncodeFailure("llama.cpp gave no output")
         return [float(value) for value in outputs[: self._outputs]]
 
-    def abort(self) -> None:
-        """Makes the encode in progress, and any later one until `rearm`, stop within one graph node. Any thread may."""
-        self._abort_flag[0] = b"\x01"
 
-    def rearm(self) -> None:
-        self._abort_flag[0] = b"\x00"
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._llama.llama_free(self._handle)
-            self._handle = None
+def _parameters(capacity: int, pooling: Pooling) -> Any:  # a ctypes structure
+    llama = load_bindings()
+    parameters = llama.llama_context_default_params()
+    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = capacity
+    parameters.n_threads = parameters.n_threads_batch = 1
+    parameters.embeddings = True
+    parameters.pooling_type = int(pooling)
+    parameters.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    return parameters

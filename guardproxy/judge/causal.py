@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from guardproxy import llamacpp
-from guardproxy.llamacpp import ABORTED, Aborted, EncodeFailure, LoadFailure, load_bindings, load_model, nonzero_at
+from guardproxy.llamacpp import ABORTED, Aborted, EncodeFailure, LoadFailure, load_bindings, load_model
 
 _BATCH: Final = 512  # tokens that are read at a time; the memory for it grows with their number
 _WRITERS_ONLY: Final = "it is no model that writes text"
@@ -79,31 +79,14 @@ class Model:
             self.handle = None
 
 
-class Context:
-    """Room to read `capacity` tokens with `threads` cores. For one thread at a time."""
+class Context(llamacpp.Context):
+    """Room to read `capacity` tokens with `threads` cores."""
 
     def __init__(self, model: Model, capacity: int, threads: int) -> None:
-        self._llama = load_bindings()
+        super().__init__(model.handle, _parameters(capacity, threads))
         self.capacity = capacity
         self.length = 0  # tokens read and not forgotten
-        self._abort_flag = ctypes.create_string_buffer(2)
-        handle = self._llama.llama_init_from_model(model.handle, self._parameters(threads))
-        if not handle:
-            raise LoadFailure("llama.cpp could not make a context for it")
-        self._handle = handle
-        self._memory = self._llama.llama_get_memory(handle)
-
-    def _parameters(self, threads: int) -> Any:  # a ctypes structure
-        parameters = self._llama.llama_context_default_params()
-        parameters.n_ctx = self.capacity
-        parameters.n_batch = parameters.n_ubatch = min(_BATCH, self.capacity)
-        parameters.n_seq_max = 1
-        parameters.n_threads = parameters.n_threads_batch = threads
-        parameters.swa_full = True  # or what a sliding window has left cannot be gone back to
-        parameters.no_perf = True
-        parameters.abort_callback = nonzero_at(self._llama)
-        parameters.abort_callback_data = ctypes.cast(self._abort_flag, ctypes.c_void_p)
-        return parameters
+        self._memory = self._llama.llama_get_memory(self._handle)
 
     def read(self, tokens: Sequence[int]) -> None:
         """Reads on from what was read so far. Raises Aborted, EncodeFailure; then `rewind` before anything else."""
@@ -140,14 +123,11 @@ class Context:
             raise EncodeFailure("llama.cpp gave no output")
         return [float(found[token]) for token in tokens]
 
-    def abort(self) -> None:
-        """Makes the reading in progress, and any later one until `rearm`, stop within a graph node. Any thread may."""
-        self._abort_flag[0] = b"\x01"
 
-    def rearm(self) -> None:
-        self._abort_flag[0] = b"\x00"
-
-    def close(self) -> None:
-        if self._handle is not None:
-            self._llama.llama_free(self._handle)
-            self._handle = None
+def _parameters(capacity: int, threads: int) -> Any:  # a ctypes structure
+    parameters = load_bindings().llama_context_default_params()
+    parameters.n_ctx = capacity
+    parameters.n_batch = parameters.n_ubatch = min(_BATCH, capacity)
+    parameters.n_threads = parameters.n_threads_batch = threads
+    parameters.swa_full = True  # or what a sliding window has left cannot be gone back to
+    return parameters
