@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from guardproxy.decision import Verdict
 from guardproxy.errors import UpstreamRefusal
 from guardproxy.model import Position
 from guardproxy.prefix.arms import Arm
@@ -16,7 +17,7 @@ from guardproxy.prefix.injector import Prefixer, Turns
 from guardproxy.surfaces.chat_completions import ChatCompletions
 from guardproxy.telemetry.metrics import Metrics
 from guardproxy.testing import chat, messages
-from guardproxy.testing.fakes import FakeGuard, Play
+from guardproxy.testing.fakes import FakeGuard, Play, finding
 from guardproxy.testing.proxy import ProxyUnderTest, Received, proxy
 from guardproxy.testing.script import decode_frames
 
@@ -105,9 +106,31 @@ def test_an_unknown_server_gets_an_instruction() -> None:
 def test_an_echo_is_stripped_from_a_stream(pieces: list[str]) -> None:
     under_test = prefixed(stream_of(*pieces))
     received = under_test.ask()
-    assert text_of(received) == " Sure."
+    assert text_of(received) == "Sure."
     assert len(received.events) == len(pieces) + 1, "no event is dropped or merged"
     assert under_test.exchange.prefix_outcome == "applied_echo"
+
+
+@pytest.mark.parametrize("lead", [PREFIX, f"{PREFIX} ", f"{PREFIX}\n    ", "    "])
+@pytest.mark.parametrize(
+    "said",
+    [
+        'Action: bash\nAction Input: {"command": "rm -rf /"}\n',
+        '```json\n{"name": "bash", "arguments": {"command": "rm -rf /"}}\n```',
+        '{"name": "bash", "arguments": {"command": "rm -rf /"}}',
+        '[bash(command="rm -rf /")]',
+        "<execute_command>\n<command>rm -rf /</command>\n</execute_command>",
+    ],
+)
+def test_a_call_that_begins_a_line_only_without_the_echo_is_judged(lead: str, said: str) -> None:
+    """What stands before it is taken out only after it was looked at."""
+    tools = [{"type": "function", "function": {"name": "bash", "parameters": {"type": "object"}}}]
+    written = lead + said
+    pieces = [written[i : i + 5] for i in range(0, len(written), 5)]
+    under_test = prefixed(stream_of(*pieces), guard=FakeGuard(lambda call: [finding(Verdict.BLOCK)]))
+    received = under_test.ask(chat.request(tools=tools, stop=["\nObservation:"]))
+    assert received.done
+    assert b"rm -rf" not in received.seen
 
 
 def test_text_that_only_begins_like_the_prefix_is_not_lost() -> None:
@@ -124,7 +147,7 @@ def test_the_prefix_can_be_kept() -> None:
 def test_an_echo_is_stripped_from_a_whole_answer() -> None:
     answer = chat.body(chat.completion({"content": f"{PREFIX} Sure."}, finish_reason="stop"))
     received = prefixed([answer]).ask(chat.request(stream=False))
-    assert received.tree["choices"][0]["message"]["content"] == " Sure."
+    assert received.tree["choices"][0]["message"]["content"] == "Sure."
 
 
 def message_of(*pieces: str, stop: str = "end_turn") -> list[dict[str, Any]]:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 class _Choice:
     pending: str = ""
     echoed: bool | None = None
+    begun: bool = False  # something of what follows the prefix was shown
 
 
 class EchoFilter:
-    """For one answer of any number of choices. The client's text holds the prefix once (`keep`) or not at all.
+    """For one answer of any number of choices. The client's text holds the prefix once (`keep`) or not at all, nor then
+    the blanks that parted it from what follows.
 
     A text that is too short to tell (the model stopped within what may be an echo) counts as the model's own. With
     `keep` a choice that has no text at all stays without.
@@ -30,7 +32,8 @@ class EchoFilter:
 
     def settled(self, choices: int) -> bool:
         """Whether of so many choices all are decided, so that nothing is left to do."""
-        return len(self._choices) >= choices and all(state.echoed is not None for state in self._choices.values())
+        done = (state.echoed is not None and (state.begun or self._keep) for state in self._choices.values())
+        return len(self._choices) >= choices and all(done)
 
     @property
     def echoed(self) -> bool | None:
@@ -41,7 +44,9 @@ class EchoFilter:
     def receive(self, choice: int, text: str) -> str | None:
         """The text to show for all that came since the last answer; None says that more must come to tell."""
         state = self._choices.setdefault(choice, _Choice())
-        if state.echoed is not None or not (state.pending or text):
+        if state.echoed is not None:
+            return self._shown(state, text)
+        if not (state.pending or text):
             return text
         state.pending += text
         candidate = state.pending.lstrip()
@@ -60,6 +65,13 @@ class EchoFilter:
 
     def _decided(self, state: _Choice, *, echoed: bool) -> str:
         text, state.pending, state.echoed = state.pending, "", echoed
-        if echoed:
-            return text if self._keep else text.lstrip()[len(self._prefix) :]
-        return self._prefix + text if self._keep else text
+        if self._keep:
+            return text if echoed else self._prefix + text
+        return self._shown(state, text.lstrip()[len(self._prefix) :] if echoed else text)
+
+    def _shown(self, state: _Choice, text: str) -> str:
+        if self._keep or state.begun:
+            return text
+        text = text.lstrip()
+        state.begun = bool(text)
+        return text

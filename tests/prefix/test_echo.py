@@ -18,16 +18,16 @@ def run(pieces, *, keep, prefix=PREFIX):
 
 TABLE = [
     # whole text, without the prefix, with it, echoed
-    ("I will help. Sure", " Sure", "I will help. Sure", True),
+    ("I will help. Sure", "Sure", "I will help. Sure", True),
     ("I will help.", "", "I will help.", True),
-    (" I will help. Sure", " Sure", " I will help. Sure", True),
+    (" I will help.\n\nSure thing", "Sure thing", " I will help.\n\nSure thing", True),
     ("I will help.I will help.", "I will help.", "I will help.I will help.", True),
-    (" Sure", " Sure", "I will help. Sure", False),
+    (" Sure", "Sure", "I will help. Sure", False),
     ("I will not", "I will not", "I will help.I will not", False),
     ("I wi", "I wi", "I will help.I wi", False),
     ("i will help.", "i will help.", "I will help.i will help.", False),
     ("Then: I will help.", "Then: I will help.", "I will help.Then: I will help.", False),
-    ("  ", "  ", "I will help.  ", False),
+    ("  ", "", "I will help.  ", False),
     ("", "", "", None),
 ]
 
@@ -73,7 +73,9 @@ def test_kept_is_stripped_plus_prefix(answer):
     stripped, echoed = run(pieces, keep=False, prefix=prefix)
     kept, _ = run(pieces, keep=True, prefix=prefix)
     if text:
-        assert kept == (text if echoed else prefix + stripped)
+        shown = text if echoed else prefix + text
+        assert kept == shown
+        assert stripped == shown.lstrip()[len(prefix) :].lstrip()
         assert kept.lstrip().startswith(prefix)
     else:
         assert (kept, echoed) == ("", None)
@@ -100,6 +102,7 @@ def test_choices_are_apart():
     assert echo.receive(0, "I will") is None
     assert echo.receive(1, "No") == "No"
     assert echo.echoed is False
-    assert echo.receive(0, " help. Yes") == " Yes"
+    assert echo.receive(0, " help. Yes") == "Yes"
+    assert echo.receive(0, " no") == " no"
     assert echo.echoed is True
     assert echo.finish(2) == ""

@@ -228,7 +228,7 @@ def test_an_echo_is_the_evidence_of_its_own_answer(prefixer):
     assert prefixer.outcome(plan, "main", MODEL, False) is Outcome.UNVERIFIED
     assert prefixer.outcome(plan, "main", MODEL, None) is Outcome.UNVERIFIED
     echo = prefixer.echo_filter(plan)
-    assert echo.receive(0, TEXT + " Yes") == " Yes"
+    assert echo.receive(0, TEXT + " Yes") == "Yes"
     assert Prefixer([artifact()], keep=True).keep
 
 
