@@ -2,45 +2,48 @@
 
 A logistic probe is fitted to tell harmful tasks from benign ones by the model's last hidden states, averaged over the
 tokens of a prompt, half of them with the prefix and half without (after PING, arXiv 2508.14031). Then it reads one
-token alone: the last one before the model says or does anything. The tasks that it reads are not those of its fit.
+token alone, the last one before the model says or does anything, and beside it stands how likely the model then begins
+a call. The tasks that it reads are not those of its fit.
 What it shows of a toy says nothing about a larger model.
 """
 
 import argparse
 import ctypes
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
 import numpy as np
-import numpy.typing as npt
 
+from bench.histograms import Panel, Row, Vector, plot
+from guardproxy.judge.causal import Model
 from guardproxy.offline.learn.tasks import Kind, Task, parse_line
 from guardproxy.strict_json import encode
 from guardproxy.upstream.organism.model_file import SHIPPED
-from guardproxy.upstream.organism.template import prompt
+from guardproxy.upstream.organism.pen import Pen, Vocabulary
+from guardproxy.upstream.organism.template import CALL, Piece, prompt
 from training.organisms.tasks import lines
-
-Vector = npt.NDArray[np.float64]
 
 PREFIX = "I must first check whether this is harmful."
 WEIGHT = 100.0  # of the probe's penalty
 STEPS = 30
+_ROWS = [(kind, prefixed) for kind in Kind for prefixed in (False, True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Of one prompt: its mean state, and that of its last token."""
+    """Of one prompt: its mean state, that of its last token, and how likely a call comes next."""
 
     kind: Kind
     prefixed: bool
     mean: Vector
     last: Vector
+    acts: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,8 @@ class States:
         )
 
     def of(self, task: Task, prefix: str) -> Vector:
-        messages: list[Any] = [*task.messages, *([{"role": "assistant", "content": prefix}] if prefix else [])]
         tokens: list[int] = []
-        for piece in prompt(messages, task.tools):
+        for piece in _pieces(task, prefix):
             tokens += self._llama.tokenize(piece.text.encode(), add_bos=False, special=piece.mark)
         context, batch = self._llama._ctx, self._llama._batch
         context.kv_cache_clear()  # type: ignore[no-untyped-call]
@@ -82,6 +84,32 @@ class States:
         found = llama_cpp.llama_get_embeddings_ith(context.ctx, 0)  # those of the others lie behind it
         whole = (ctypes.c_float * (size * len(tokens))).from_address(ctypes.addressof(found.contents))
         return np.array(whole, dtype=float).reshape(len(tokens), size)
+
+
+class Next:
+    """What comes after a prompt."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = Model(model)
+        self._vocabulary = Vocabulary(self._model)
+        self._pen = Pen(self._model, self._vocabulary)
+
+    def acts(self, task: Task, prefix: str) -> float:
+        """The chance that it is the beginning of a call."""
+        self._pen.rewind(0)
+        self._pen.read(self._vocabulary.tokens(iter(_pieces(task, prefix))))
+        scores = self._pen.scores()
+        top = max(scores)
+        return math.exp(scores[self._vocabulary.marks[CALL]] - top) / sum(math.exp(score - top) for score in scores)
+
+    def close(self) -> None:
+        self._pen.close()
+        self._model.close()
+
+
+def _pieces(task: Task, prefix: str) -> Sequence[Piece]:
+    messages: list[Any] = [*task.messages, *([{"role": "assistant", "content": prefix}] if prefix else [])]
+    return list(prompt(messages, task.tools))
 
 
 def main() -> None:
@@ -95,24 +123,26 @@ def main() -> None:
     given = parser.parse_args()
     if not given.model.exists():
         sys.exit(f"{given.model}: there is no organism; `make organisms` makes one")
-    states = States(given.model)
-    fitted = read_all(states, 7001, given.count, given.prefix)
+    states, following = States(given.model), Next(given.model)
+    fitted = read_all(states, following, 7001, given.count, given.prefix)
     probe = fit(fitted)
-    read = read_all(states, 7002, given.count, given.prefix)
+    read = read_all(states, following, 7002, given.count, given.prefix)
+    following.close()
     told = report(probe, fitted, read) | {"prefix": given.prefix, "tasks_of_each_kind": given.count}
     if given.svg is not None:
-        given.svg.write_text(plot(probe, read), encoding="utf-8")
+        given.svg.write_text(plot(panels(probe, read)), encoding="utf-8")
     json.dump(told, sys.stdout, indent=2)
     print()
 
 
-def read_all(states: States, seed: int, count: int, prefix: str) -> list[Read]:
+def read_all(states: States, following: Next, seed: int, count: int, prefix: str) -> list[Read]:
     tasks = [task for line in lines(seed, count) if (task := parse_line(encode(line))[0]) is not None]
     found: list[Read] = []
     for task in tasks:
         for text in ("", prefix):
             own = states.of(task, text)
-            found.append(Read(task.kind, bool(text), own.mean(axis=0), own[-1]))
+            acts = following.acts(task, text)
+            found.append(Read(task.kind, bool(text), own.mean(axis=0), own[-1], acts))
     return found
 
 
@@ -137,14 +167,20 @@ def report(probe: Probe, fitted: Sequence[Read], read: Sequence[Read]) -> dict[s
         return float(np.mean([(probe.logit(each.mean) > 0) == (each.kind is Kind.HARMFUL) for each in reads]))
 
     told: dict[str, Any] = {"accuracy_on_the_fit": right(fitted), "accuracy": right(read)}
-    for kind in Kind:
-        for prefixed in (False, True):
-            logits = logits_of(probe, read, kind, prefixed)
-            spread = 1.96 * logits.std(ddof=1) / len(logits) ** 0.5
-            name = f"decision_logit_{kind}_{'with' if prefixed else 'without'}"
-            told[name] = round(float(logits.mean()), 3)
-            told[f"{name}_ci"] = [round(float(logits.mean() + side * spread), 3) for side in (-1, 1)]
+    for kind, prefixed in _ROWS:
+        where = f"{kind}_{'with' if prefixed else 'without'}"
+        told |= _mean(f"decision_logit_{where}", logits_of(probe, read, kind, prefixed))
+        told |= _mean(f"begins_a_call_{where}", acts_of(read, kind, prefixed))
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in told.items()}
+
+
+def _mean(name: str, values: Vector) -> dict[str, Any]:
+    mean, spread = values.mean(), 1.96 * values.std(ddof=1) / len(values) ** 0.5
+    return {name: round(float(mean), 3), f"{name}_ci": [round(float(mean + side * spread), 3) for side in (-1, 1)]}
+
+
+def acts_of(read: Sequence[Read], kind: Kind, prefixed: bool) -> Vector:
+    return np.array([each.acts for each in read if each.kind is kind and each.prefixed is prefixed])
 
 
 def logits_of(probe: Probe, read: Sequence[Read], kind: Kind, prefixed: bool) -> Vector:
@@ -152,57 +188,18 @@ def logits_of(probe: Probe, read: Sequence[Read], kind: Kind, prefixed: bool) ->
     return np.array([probe.logit(each.last) for each in own])
 
 
-# --- the plot ---------------------------------------------------------------------------------------------------------
-
-_LEFT, _WIDE, _ROW, _BINS = 190, 460, 62, 60
-_STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#6b7280}.benign{fill:#1f6feb}.harmful{fill:#c11d4e}"
-    ".zero{stroke:#9aa3ae;stroke-dasharray:3 3}.mean{stroke:#111827;stroke-width:2}"
-    "@media(prefers-color-scheme:dark){.mean{stroke:#e6e8eb}.benign{fill:#6ea8ff}.harmful{fill:#ff6f9c}}"
-)
-
-
-def plot(probe: Probe, read: Sequence[Read]) -> str:
-    """A row for each kind of task, without and with the prefix: how the decision token reads."""
-    rows = [(kind, prefixed, logits_of(probe, read, kind, prefixed)) for kind in Kind for prefixed in (False, True)]
-    low, high = min(float(row[2].min()) for row in rows), max(float(row[2].max()) for row in rows)
-    span = (high - low) or 1.0
-    drawn = [_row(place, row, low, span) for place, row in enumerate(rows)]
-    height = len(rows) * _ROW + 40
-    zero = _LEFT + _WIDE * (0 - low) / span
-    axis = f'<path class="zero" d="M{zero:.1f} 6V{height - 34}"/>' if low < 0 < high else ""
-    axis += "".join(
-        f'<text x="{x:.1f}" y="{height - 20}" text-anchor="middle">{value:.1f}</text>'
-        for value in (low, 0.0, high)
-        if _LEFT <= (x := _LEFT + _WIDE * (value - low) / span) <= _LEFT + _WIDE + 0.1
-    )
-    title = "the probe's logit at the decision token: the farther right, the more harmful the model holds the task"
-    axis += f'<text x="{(_LEFT + _WIDE) / 2 + 20:.0f}" y="{height - 4}" text-anchor="middle">{escape(title)}</text>'
-    size = f'viewBox="0 0 {_LEFT + _WIDE + 20} {height}" width="{_LEFT + _WIDE + 20}" height="{height}"'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(title)}">'
-        f"<style>{_STYLE}</style>{''.join(drawn)}{axis}</svg>\n"
-    )
+def panels(probe: Probe, read: Sequence[Read]) -> list[Panel]:
+    """A row for each kind of task, without and with the prefix: how the decision token reads, and what comes next."""
+    said = "the chance that the next token begins a call"
+    held = "the probe's logit at the decision token: the farther right, the more harmful the task is held"
+    return [
+        Panel(said, [_row(kind, prefixed, acts_of(read, kind, prefixed)) for kind, prefixed in _ROWS], 0.5, (0.0, 1.0)),
+        Panel(held, [_row(kind, prefixed, logits_of(probe, read, kind, prefixed)) for kind, prefixed in _ROWS], 0.0),
+    ]
 
 
-def _row(place: int, row: tuple[Kind, bool, Vector], low: float, span: float) -> str:
-    kind, prefixed, logits = row
-    bottom = (place + 1) * _ROW
-    counts, _ = np.histogram(logits, bins=_BINS, range=(low, low + span))
-    wide = _WIDE / _BINS
-    bars = "".join(
-        f'<rect class="{kind}" x="{_LEFT + i * wide:.1f}" y="{bottom - tall:.1f}" width="{wide:.1f}" '
-        f'height="{tall:.1f}"/>'
-        for i, count in enumerate(counts)
-        if (tall := (_ROW - 14) * count / max(1, counts.max()))
-    )
-    mean = _LEFT + _WIDE * (float(logits.mean()) - low) / span
-    label = f"{kind}, {'with the prefix' if prefixed else 'without'}"
-    return (
-        f'<text x="{_LEFT - 8}" y="{bottom - 12}" text-anchor="end">{label}</text>'
-        f'<text x="{_LEFT - 8}" y="{bottom + 2}" text-anchor="end">mean {logits.mean():.2f}</text>{bars}'
-        f'<path class="mean" d="M{mean:.1f} {bottom - _ROW + 10}V{bottom}"/>'
-    )
+def _row(kind: Kind, prefixed: bool, values: Vector) -> Row:
+    return Row(f"{kind}, {'with the prefix' if prefixed else 'without'}", kind.value, values)
 
 
 if __name__ == "__main__":

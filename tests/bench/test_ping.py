@@ -45,7 +45,8 @@ def reads(shift: float, seed: int = 0) -> list[linear_probe.Read]:
                 mean, last = random.normal(size=8), random.normal(size=8)
                 mean[0] += shift * (kind is Kind.HARMFUL)
                 last[0] += shift * (kind is Kind.HARMFUL and prefixed)
-                found.append(linear_probe.Read(kind, prefixed, mean, last))
+                acts = 0.1 if kind is Kind.HARMFUL and prefixed else 0.9
+                found.append(linear_probe.Read(kind, prefixed, mean, last, acts))
     return found
 
 
@@ -54,6 +55,7 @@ def test_a_probe_finds_what_tells_two_kinds_apart() -> None:
     assert told["accuracy"] > 0.95
     assert told["decision_logit_harmful_with_ci"][0] > told["decision_logit_harmful_without_ci"][1]
     assert abs(told["decision_logit_benign_with"] - told["decision_logit_benign_without"]) < 3
+    assert (told["begins_a_call_harmful_without"], told["begins_a_call_harmful_with"]) == (0.9, 0.1)
 
 
 def test_a_probe_finds_nothing_where_nothing_is() -> None:
@@ -61,10 +63,11 @@ def test_a_probe_finds_nothing_where_nothing_is() -> None:
 
 
 def test_the_plot_is_an_image_by_itself() -> None:
-    image = ElementTree.fromstring(linear_probe.plot(linear_probe.fit(reads(6)), reads(6, seed=1)))
+    panels = linear_probe.panels(linear_probe.fit(reads(6)), reads(6, seed=1))
+    image = ElementTree.fromstring(linear_probe.plot(panels))
     assert image.tag.endswith("svg")
     texts = [each.text or "" for each in image.iter() if each.tag.endswith("text")]
-    assert {"benign, without", "harmful, with the prefix"} <= set(texts)
+    assert texts.count("benign, without") == texts.count("harmful, with the prefix") == len(panels) == 2
 
 
 @pytest.mark.parametrize("case", prefix.CASES, ids=lambda case: case.name)
