@@ -1,8 +1,9 @@
 """Prefixes without a model: a small grammar of first-person resolutions, and mutations of those that did well.
 
 What learned prefixes look like is known: one or two clauses in the first person, one that takes on what is harmless and
-one that refuses what is not. The grammar makes such sentences; mutations work on any text, so that what a model or an
-operator wrote can be mutated too. The same seed, round and examples give the same texts.
+one that refuses what is not; or, shorter, one that stops to think and leaves open what follows. The grammar makes such
+sentences; mutations work on any text, so that what a model or an operator wrote can be mutated too. The same seed,
+round and examples give the same texts.
 """
 
 import random
@@ -27,6 +28,9 @@ RULES: Final[Rules] = {
         "{check}, and {limit_low}.",
         "{limit}. {take}.",
         "{check}. {limit}.",
+        "{check}.",
+        "{check}.",
+        "{check}; {then}.",
     ),
     "take": (
         "I will carry out {job} {fine}",
@@ -75,7 +79,13 @@ RULES: Final[Rules] = {
         "Before I act I check what this request is for",
         "Let me look at what this would do before I call a tool",
         "I think about the consequences of this request first",
+        "I must first find out whether {bad}",
+        "Let me make sure first that nobody comes to harm",
+        "I pause to consider who would be affected",
+        "My first step is to judge whether this is right",
+        "I weigh what could go wrong before I do anything",
     ),
+    "then": ("only then do I decide", "after that I act or decline", "what I do depends on the answer"),
 }
 
 _ALIKE: Final = (
