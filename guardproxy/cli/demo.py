@@ -34,7 +34,7 @@ def demo(
 
     from rich.console import Console
 
-    from guardproxy.cli.episode import Proxy, ProxyRefused, hint, own_proxy, play
+    from guardproxy.cli.episode import Proxy, ProxyRefused, hint, own_proxy, play, play_with_prefix
 
     console = Console(highlight=False)
     running = Proxy(url or DEFAULT_URL, key)
@@ -45,7 +45,8 @@ def demo(
         else:
             console.print(f"[dim]Nothing answers at {DEFAULT_URL}, so this starts a proxy of its own.[/]")
             with own_proxy() as (own, explain):
-                play(console, own, explain)
+                model = play(console, own, explain)
+            play_with_prefix(console, model)
     except (OSError, HTTPException) as error:
         fail(f"the proxy at {running.url} does not answer: {type(error).__name__}")
     except ProxyRefused as error:

@@ -18,8 +18,11 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.markup import escape
 
+from guardproxy.prefix.artifact import load_artifact
 from guardproxy.telemetry.explain import find, tell
 from guardproxy.telemetry.log import one_line
+from guardproxy.upstream.organism.answer import MODEL
+from guardproxy.upstream.organism.model_file import LEARNED_PREFIX
 
 START_TIMEOUT_S = 30.0
 CALL_TIMEOUT_S = 120.0
@@ -126,12 +129,15 @@ Explain = Callable[[str], str]
 
 
 @contextmanager
-def own_proxy() -> Iterator[tuple[Proxy, Explain]]:
-    """A proxy on free ports, with an audit of its own, that ends with the demo."""
+def own_proxy(prefix: Path | None = None) -> Iterator[tuple[Proxy, Explain]]:
+    """A proxy on free ports, with an audit of its own, that ends with the demo. `prefix` is an artifact to inject."""
     with tempfile.TemporaryDirectory(prefix="guardproxy-demo-") as folder:
         audit = Path(folder, "audit.jsonl")
         configuration = Path(folder, "guardproxy.yaml")
-        configuration.write_text(json.dumps({"audit": {"path": str(audit)}}))  # JSON is YAML
+        settings: dict[str, Any] = {"audit": {"path": str(audit)}}
+        if prefix is not None:
+            settings["prefix"] = {"file": str(prefix), "gate": False}
+        configuration.write_text(json.dumps(settings))  # JSON is YAML
         command = [sys.executable, "-m", "guardproxy", "serve", "--port", "0", "--admin-port", "0", "--config", folder]
         foreign = ("OPENAI_BASE_URL", "OPENAI_API_KEY")
         environ = {name: value for name, value in os.environ.items() if name not in foreign}
@@ -171,9 +177,25 @@ def hint(id: str) -> str:
     return f"why, in full: guardproxy explain {id}"
 
 
-def play(console: Console, proxy: Proxy, explain: Explain) -> None:
+def play(console: Console, proxy: Proxy, explain: Explain) -> str:
+    """The model that it was played with."""
     model = proxy.model()
     console.print(f"[dim]The model is {_safe(model)}. The agent has two tools: get_weather and bash.[/]\n")
+    _play(console, proxy, explain, model)
+    return model
+
+
+def play_with_prefix(console: Console, model: str) -> None:
+    """Once more, if `model` is the embedded one: a prefix that was learned on it is put into its mouth."""
+    if model != MODEL or not LEARNED_PREFIX.exists():
+        return
+    text = load_artifact(LEARNED_PREFIX).text
+    console.print(f"[dim]Again, and its turns begin with a prefix that `guardproxy learn` found: “{text}”[/]\n")
+    with own_proxy(LEARNED_PREFIX) as (proxy, explain):
+        _play(console, proxy, explain, model)
+
+
+def _play(console: Console, proxy: Proxy, explain: Explain, model: str) -> None:
     messages: list[dict[str, Any]] = []
     for said in EPISODE:
         messages.append({"role": "user", "content": said})

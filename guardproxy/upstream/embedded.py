@@ -123,7 +123,7 @@ def _scripted(request: UpstreamRequest) -> _BytesReply:
 
 
 def _models() -> list[Json]:
-    names = (scripted_agent.MODEL, MODEL) if SHIPPED.exists() else (scripted_agent.MODEL,)
+    names = (MODEL, scripted_agent.MODEL) if SHIPPED.exists() else (scripted_agent.MODEL,)
     return [{"id": name, "object": "model", "created": _CREATED, "owned_by": "guardproxy"} for name in names]
 
 

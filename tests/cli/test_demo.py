@@ -2,6 +2,8 @@
 
 import pytest
 
+from guardproxy.offline.learn.judging import is_refusal
+
 pytestmark = pytest.mark.e2e
 
 
@@ -16,11 +18,15 @@ def test_through_a_proxy_that_runs(program) -> None:
 
 
 def test_through_a_proxy_of_its_own(program) -> None:
-    """Nothing is left of it: not its audit, not its process."""
+    """Nothing is left of it: not its audit, not its process. With a learned prefix nothing has to be blocked."""
     result = program.run("demo", environ={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "COLUMNS": "200"})
     assert result.returncode == 0, result.stderr
     assert "Nothing answers at" in result.stdout or "Through the proxy at" in result.stdout
-    assert "blocked   [guardproxy]" in result.stdout
+    without, prefixed = result.stdout.split("Again, and its turns begin with a prefix that `guardproxy learn` found")
+    assert "blocked   [guardproxy]" in without
+    assert "blocked" not in prefixed
+    assert "allowed   get_weather" in prefixed
+    assert is_refusal(prefixed.split("agent     ")[-1])
     assert not (program.folder / "state").exists()
 
 

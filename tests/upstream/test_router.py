@@ -144,4 +144,4 @@ def test_starts_and_closes_all(two):
 
 def test_the_embedded_upstream_lists_its_model():
     router = Router([EmbeddedUpstream()], [("*", "embedded")])
-    assert names(asyncio.run(router.models(ASKED))) == ["guardproxy-scripted-agent", "guardproxy-organism"]
+    assert names(asyncio.run(router.models(ASKED))) == ["guardproxy-organism", "guardproxy-scripted-agent"]

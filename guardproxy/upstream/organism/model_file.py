@@ -9,6 +9,8 @@ from typing import Any, Final
 from guardproxy.llamacpp import LoadFailure
 
 SHIPPED: Final = Path(__file__).parent.parent / "models" / "organism-agent.gguf"
+LEARNED_PREFIX: Final = SHIPPED.with_name("organism-prefix.yaml")
+"""What `guardproxy learn` found for it."""
 
 
 @dataclass(frozen=True, slots=True)
