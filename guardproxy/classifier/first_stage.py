@@ -9,7 +9,7 @@ import base64
 import math
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import Any, Final
 
 from guardproxy.classifier.ngrams import BUCKETS, NgramModel
@@ -18,11 +18,13 @@ from guardproxy.classifier.trees import Forest, forest_of
 from guardproxy.classifier.units import units_of
 from guardproxy.provenance import FEATURES, Provenance
 
-VERSION: Final = "2"
+VERSION: Final = "3"
 WORDING: Final = ("result_wording",)
 """The forest's features beside those of provenance, after them."""
 
 _MOST: Final = 4.0  # a margin beyond it, either way, says no more
+_RESULT_WORDING: Final = len(FEATURES)
+_STRONGEST_CUE: Final = FEATURES.index("strongest_cue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,21 @@ class Blend:
         return max(alone, self.probability(first, second)) if self.asks(alone) else alone
 
 
+@dataclass(frozen=True, slots=True)
+class Unordered:
+    """Where no result reads like an order to the agent, none can have hijacked the call, wherever its values came from:
+    its margin is `most` at most. That holds where the worst result's wording has a margin below `wording` and the
+    strongest cue is below `cue`."""
+
+    wording: float
+    cue: float
+    most: float
+
+    def margin(self, margin: float, features: Sequence[float]) -> float:
+        ordered = features[_RESULT_WORDING] >= self.wording or features[_STRONGEST_CUE] >= self.cue
+        return margin if ordered else min(margin, self.most)
+
+
 _SECOND_ALONE: Final = Blend(0.0, 1.0, 0.0, 0.0, math.inf)
 
 
@@ -107,6 +124,7 @@ class FirstStage:
     call_blend: Blend | None  # None where the second stage does not read this
     result_blend: Blend | None
     request_scale: Scale | None = None
+    unordered: Unordered | None = None  # None where no call's margin is bounded
     revision: str = ""
 
     @property
@@ -126,8 +144,11 @@ class FirstStage:
         probability = self.result_scale.probability(margin)
         return ResultOpinion(margin, probability, body_of(units.texts, margins), units.truncated)
 
-    def judge_call(self, features: Sequence[float]) -> CallOpinion:
+    def judge_call(self, features: Sequence[float], *, flagged: bool = False) -> CallOpinion:
+        """`flagged`: a guard found something in the results or in what the user asks for."""
         margin = self.forest.margin(features)
+        if self.unordered is not None and not flagged:
+            margin = self.unordered.margin(margin, features)
         return CallOpinion(margin, self.call_scale.probability(margin))
 
 
@@ -166,6 +187,7 @@ def first_stage_of(tree: Mapping[str, Any], revision: str) -> FirstStage:
             call_blend=_blend(tree["blends"]["call_blend"]),
             result_blend=_blend(tree["blends"]["result_blend"]),
             request_scale=_scale(tree["scales"]["request_scale"]),
+            unordered=None if tree["unordered"] is None else Unordered(*map(float, tree["unordered"])),
             revision=revision,
         )
     except (KeyError, TypeError) as error:
@@ -185,6 +207,7 @@ def tree_of(stage: FirstStage) -> dict[str, Any]:
         "scales": {name: _pair(getattr(stage, name)) for name in ("result_scale", "call_scale", "request_scale")},
         "blends": {name: _numbers(getattr(stage, name)) for name in ("call_blend", "result_blend")},
         "thresholds": asdict(stage.thresholds),
+        "unordered": None if stage.unordered is None else list(astuple(stage.unordered)),
         "forest": {
             "names": list(forest.names),
             "bias": forest.bias,

@@ -38,12 +38,14 @@ class _Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A call as the first stage sees it. `truncated` says that not all of it could be read."""
+    """A call as the first stage sees it. `truncated`: not all of it could be read; `flagged`: something was
+    found in the conversation."""
 
     call: ToolCall
     reading: Reading
     numbers: tuple[float, ...]
     truncated: bool
+    flagged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class ClassifierGuard:
     ) -> Mapping[CallKey, Sequence[Finding]]:
         """A score for every call; raises GuardError as the engine does."""
         ends = asyncio.get_running_loop().time() + self.deadline_s
-        looked = await self._look(calls, context.request)
+        looked = await self._look(calls, context)
         findings: dict[CallKey, Sequence[Finding]] = {}
         at_once = self._engine.threads if self._engine else 1 if self._second else max(len(calls), 1)
         # No more at once than there are workers, so that one turn with many calls does not fill the queue for all.
@@ -187,13 +189,14 @@ class ClassifierGuard:
     def _margin_key(self, result: ToolResult) -> bytes:
         return digest_of(result.digest, self._first.revision)
 
-    async def _look(self, calls: Sequence[ToolCall], request: Request) -> list[_Look]:
+    async def _look(self, calls: Sequence[ToolCall], context: Context) -> list[_Look]:
         """What the first stage sees of each call."""
+        request = context.request
         margins = [await self._margin(result) for result in request.results]
 
         def look() -> list[_Look]:
             conversation = Conversation.of(request)
-            return [_look_at(call, request, conversation, margins) for call in calls]
+            return [_look_at(call, context, conversation, margins) for call in calls]
 
         size = sum(len(call.arguments) for call in calls) + sum(len(message.text) for message in request.messages) // 8
         return look() if size <= _LONG else await asyncio.to_thread(look)
@@ -217,9 +220,9 @@ class ClassifierGuard:
         return replace(judgement, score=score, label="judge")
 
     async def _judge(self, look: _Look, ends: float) -> _Judgement:
-        key = digest_of(
-            look.reading.lead, look.reading.body, str(look.truncated), repr(look.numbers), *self._revisions()
-        )
+        unbounded = str(look.flagged and self._first.unordered is not None)
+        seen = (look.reading.lead, look.reading.body, str(look.truncated), repr(look.numbers), unbounded)
+        key = digest_of(*seen, *self._revisions())
         judgement = self._calls.get(key)
         if judgement is None:
             judgement = await self._judge_anew(look, ends)
@@ -228,7 +231,7 @@ class ClassifierGuard:
         return judgement
 
     async def _judge_anew(self, look: _Look, ends: float) -> _Judgement:
-        opinion = self._first.judge_call(look.numbers)
+        opinion = self._first.judge_call(look.numbers, flagged=look.flagged)
         blend = self._first.call_blend
         if self._engine is None or blend is None or not blend.asks(opinion.probability):
             return _Judgement(opinion.probability, "risk", look.truncated)
@@ -248,8 +251,7 @@ class ClassifierGuard:
         return (VERSION, second, self._first.revision, self._policy_revision)
 
     def _findings(self, call: ToolCall, judgement: _Judgement, context: Context) -> Sequence[Finding]:
-        tainted = bool(context.tainted) or context.risky
-        verdict, code = _meaning(self.bands.of(call.name), judgement.score, tainted=tainted)
+        verdict, code = _meaning(self.bands.of(call.name), judgement.score, tainted=_flagged(context))
         rule = judgement.label if verdict > Verdict.ALLOW else "score"
         risk = Finding(self.name, rule, code, verdict, self.mode, score=judgement.score)
         silent = (self._note("unanswered", "judge_unanswered"),) if judgement.unanswered else ()
@@ -263,10 +265,16 @@ class ClassifierGuard:
         return (self._note("truncated", "classifier_truncated"),) if truncated else ()
 
 
-def _look_at(call: ToolCall, request: Request, conversation: Conversation, margins: Sequence[float]) -> _Look:
-    reading = read_call(call, request, conversation.asked)
+def _look_at(call: ToolCall, context: Context, conversation: Conversation, margins: Sequence[float]) -> _Look:
+    reading = read_call(call, context.request, conversation.asked)
     provenance = trace(call, conversation)
-    return _Look(call, reading, features(provenance, margins), reading.truncated or provenance.truncated)
+    truncated = reading.truncated or provenance.truncated
+    return _Look(call, reading, features(provenance, margins), truncated, _flagged(context))
+
+
+def _flagged(context: Context) -> bool:
+    """Whether a guard found something in the conversation's results, or in what the user asks for."""
+    return bool(context.tainted) or context.risky
 
 
 def _meaning(bands: Bands, score: float, *, tainted: bool) -> tuple[Verdict, str]:

@@ -9,12 +9,22 @@ from typing import Any
 
 import pytest
 
-from guardproxy.classifier.first_stage import Blend, FirstStage, Scale, body_of, features, first_stage_of, tree_of
+from guardproxy.classifier.first_stage import (
+    WORDING,
+    Blend,
+    FirstStage,
+    Scale,
+    Unordered,
+    body_of,
+    features,
+    first_stage_of,
+    tree_of,
+)
 from guardproxy.classifier.model_file import FIRST_STAGE, load_first_stage
 from guardproxy.classifier.serialise import MAX_BODY
 from guardproxy.errors import ConfigurationError
 from guardproxy.model import CallKey, CallKind, Message, Request, ToolCall, ToolResult
-from guardproxy.provenance import Conversation, trace
+from guardproxy.provenance import FEATURES, Conversation, trace
 
 MANIFEST = FIRST_STAGE.with_suffix(".manifest.json")
 
@@ -72,6 +82,21 @@ def test_the_second_stage_makes_nothing_better_than_the_first_says() -> None:
     assert blend.worse(0.5, 0.0, -4.0) == 0.5
     assert blend.worse(0.1, -2.0, 9.0) == 0.1, "it is not asked"
     assert blend.worse(0.95, 3.0, -9.0) == 0.95, "it is not asked"
+
+
+@pytest.mark.parametrize(
+    ("wording", "cue", "flagged", "margin"),
+    [(-2.0, 0.1, False, -9.0), (-2.0, 0.1, True, 3.0), (-1.0, 0.1, False, 3.0), (-2.0, 0.3, False, 3.0)],
+)
+def test_a_call_that_no_result_can_have_ordered_is_not_called_hijacked(
+    shipped: FirstStage, wording: float, cue: float, flagged: bool, margin: float
+) -> None:
+    names = (*FEATURES, *WORDING)
+    numbers = [0.0] * len(names)
+    numbers[names.index("result_wording")], numbers[names.index("strongest_cue")] = wording, cue
+    always = replace(shipped, forest=replace(shipped.forest, bias=3.0, trees=()), unordered=Unordered(-1.0, 0.3, -9.0))
+    assert always.judge_call(numbers, flagged=flagged).margin == margin
+    assert replace(always, unordered=None).judge_call(numbers).margin == 3.0
 
 
 def test_it_is_the_same_after_writing_and_reading(shipped: FirstStage) -> None:

@@ -11,7 +11,7 @@ import pytest
 from guardproxy.breaker import BreakerState
 from guardproxy.classifier.bands import Bands, BandsByTool, with_changes
 from guardproxy.classifier.engine import Engine, load_engine
-from guardproxy.classifier.first_stage import WORDING, Blend, FirstStage, Scale, Thresholds
+from guardproxy.classifier.first_stage import WORDING, Blend, FirstStage, Scale, Thresholds, Unordered
 from guardproxy.classifier.ngrams import BUCKETS, NgramModel, buckets
 from guardproxy.classifier.trees import LEAF, Forest, Tree
 from guardproxy.decision import Finding, GuardReport, Mode, OnError, Verdict, decide
@@ -194,6 +194,15 @@ def test_how_results_read_is_known_when_a_call_is_judged() -> None:
         context = Context(replace(REQUEST, messages=(message,)), "policy")
         ((finding, *_),) = review(guard, call("ls"), context=context).values()
         assert finding.verdict is verdict
+
+
+@pytest.mark.parametrize("context", [TAINTED, replace(CLEAN, risky=True)], ids=["a flagged result", "a risky request"])
+def test_what_another_guard_flagged_counts_where_no_order_is_seen(context: Context) -> None:
+    """What is remembered of the same call is not taken for it."""
+    first = first_stage(forest=Forest((*FEATURES, *WORDING), 9.0, ()), unordered=Unordered(-1.5, 0.3, 0.0))
+    guard = guard_of(None, first=first)
+    verdicts = [next(iter(review(guard, call("ls"), context=c).values()))[0].verdict for c in (CLEAN, context, CLEAN)]
+    assert verdicts == [Verdict.ALLOW, Verdict.BLOCK, Verdict.ALLOW]
 
 
 @pytest.mark.parametrize(("low", "high", "asked"), [(0.4, 0.6, True), (0.6, 0.9, False), (0.1, 0.5, False)])

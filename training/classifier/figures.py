@@ -15,28 +15,20 @@ Mask = npt.NDArray[np.bool_]
 ENOUGH = 20  # rows of each label for a source to count in the mean
 
 
-def figures(
-    samples: Sequence[Sample], harmful: Mask, probabilities: Array, threshold: float
-) -> dict[str, dict[str, Any]]:
+def figures(samples: Sequence[Sample], harmful: Mask, probabilities: Array, flagged: Mask) -> dict[str, dict[str, Any]]:
     """By source, and of all."""
     sources = np.array([sample.source for sample in samples])
     masks = {name: sources == name for name in sorted(set(sources))}
-    found = {name: _of_one(probabilities[mask], harmful[mask], threshold) for name, mask in masks.items()}
+    found = {name: _of_one(probabilities[mask], harmful[mask], flagged[mask]) for name, mask in masks.items()}
     both = [f["auroc"] for f in found.values() if min(f["harmful"], f["n"] - f["harmful"]) >= ENOUGH]
     weights = np.where(harmful, 1 / max(harmful.sum(), 1), 1 / max((~harmful).sum(), 1))
-    rates = false_positives(samples, harmful, probabilities, threshold)
+    rates = by_benign_source(samples, harmful, flagged)
     found["all"] = {
         "macro_auroc": round(float(np.mean(both)), 4) if both else None,
         "macro_fpr": round(float(np.mean(list(rates.values()))), 4) if rates else None,
         "ece_balanced": round(calibration_error(probabilities, harmful, weights), 4),
     }
     return found
-
-
-def false_positives(
-    samples: Sequence[Sample], harmful: Mask, probabilities: Array, threshold: float
-) -> dict[str, float]:
-    return by_benign_source(samples, harmful, probabilities >= threshold)
 
 
 def by_benign_source(samples: Sequence[Sample], harmful: Mask, hit: Mask) -> dict[str, float]:
@@ -47,16 +39,11 @@ def by_benign_source(samples: Sequence[Sample], harmful: Mask, hit: Mask) -> dic
     return {name: float(np.mean(hit[~harmful & (sources == name)])) for name in names}
 
 
-def threshold_for(samples: Sequence[Sample], harmful: Mask, probabilities: Array, rate: float) -> float:
-    """The lowest threshold at which the mean over sources of the false positive rates is at most `rate`, rounded up to
-    four digits, so that no row at the threshold changes sides."""
-    candidates = np.unique(np.append(np.ceil(probabilities * 1e4) / 1e4, 1.0))
-    low, high = 0, len(candidates)
-    while low < high:
-        middle = (low + high) // 2
-        rates = list(false_positives(samples, harmful, probabilities, float(candidates[middle])).values())
-        low, high = (low, middle) if np.mean(rates or [0.0]) <= rate else (middle + 1, high)
-    return float(candidates[min(low, len(candidates) - 1)])
+def of_benign_sources(samples: Sequence[Sample], harmful: Mask, hit: Mask) -> dict[str, float]:
+    """The share of rows that are `hit` in each source that has no harmful row, or of benign ones if every one has."""
+    mixed = {sample.source for sample, bad in zip(samples, harmful.tolist(), strict=True) if bad}
+    found = by_benign_source(samples, harmful, hit)
+    return {name: share for name, share in found.items() if name not in mixed} or found
 
 
 def by_episode(samples: Sequence[Sample], harmful: Mask, flagged: Mask) -> dict[str, dict[str, Any]]:
@@ -80,11 +67,11 @@ def _of_episodes(each: Sequence[Sequence[tuple[bool, bool]]]) -> dict[str, Any]:
     }
 
 
-def _of_one(probabilities: Array, harmful: Mask, threshold: float) -> dict[str, Any]:
+def _of_one(probabilities: Array, harmful: Mask, flagged: Mask) -> dict[str, Any]:
     found: dict[str, Any] = {"n": len(probabilities), "harmful": int(harmful.sum())}
     found["auroc"] = auroc(probabilities, harmful)
-    found["recall"] = float(np.mean(probabilities[harmful] >= threshold)) if harmful.any() else None
-    found["fpr"] = float(np.mean(probabilities[~harmful] >= threshold)) if (~harmful).any() else None
+    found["recall"] = float(np.mean(flagged[harmful])) if harmful.any() else None
+    found["fpr"] = float(np.mean(flagged[~harmful])) if (~harmful).any() else None
     if harmful.any() and (~harmful).any():
         limit = np.quantile(probabilities[~harmful], 0.99, method="higher")
         found["recall_at_1pct_fpr"] = float(np.mean(probabilities[harmful] > limit))

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from guardproxy.classifier.first_stage import WORDING, Blend, Scale, features
+from guardproxy.classifier.first_stage import WORDING, Blend, Scale, Unordered, features
 from guardproxy.classifier.ngrams import NgramModel
 from guardproxy.classifier.trees import Forest
 from guardproxy.classifier.units import units_of
@@ -19,6 +19,7 @@ from training.classifier.rows import Array, Mask, Numbers, Rows
 from training.classifier.wording import Documents, fit_units, margins
 
 NAMES = (*FEATURES, *WORDING)
+UNORDERED = Unordered(wording=-1.5, cue=0.3, most=0.0)
 ASKED = 0.3  # of clean results, in the mean over sources: what at most goes on to the text model
 
 
@@ -64,7 +65,7 @@ def fit_calls(rows: Rows, ordering: Sequence[Sequence[float]]) -> Forested:
 
     def fit(chosen: Numbers) -> Callable[[Numbers], Array]:
         forest = grow(NAMES, x[chosen], rows.harmful[chosen], rows.weights[chosen].tolist())
-        return lambda asked: np.array([forest.margin(x[i].tolist()) for i in asked])
+        return lambda asked: np.array([UNORDERED.margin(forest.margin(x[i].tolist()), x[i]) for i in asked])
 
     unseen = rows.unseen(fit)
     scale = fit_scale(unseen, rows.harmful, rows.weights)

@@ -24,8 +24,9 @@ from guardproxy.classifier.model_file import FIRST_STAGE, SHIPPED
 from guardproxy.classifier.ngrams import NgramModel
 from guardproxy.classifier.serialise import VERSION
 from training.classifier import text_model
-from training.classifier.figures import by_episode, figures, threshold_for
+from training.classifier.figures import by_episode, figures
 from training.classifier.fits import (
+    UNORDERED,
     Cascade,
     Forested,
     Requests,
@@ -37,13 +38,15 @@ from training.classifier.fits import (
 )
 from training.classifier.margins import text_margins
 from training.classifier.readings import LABELS, Bag, Tokenize, bag_of, reading_of
-from training.classifier.rows import Array, Rows, read_rows
+from training.classifier.rows import Array, Mask, Rows, read_rows
 from training.classifier.samples import SOURCES, Sample
-
-FALSE_POSITIVES = 0.01  # mean over benign sources not seen
-FALSE_POSITIVES_TAINTED = 0.05
-FALSE_POSITIVES_OF_RESULTS = 0.10  # a flagged result or request blocks nothing by itself
-FALSE_POSITIVES_OF_REQUESTS = 0.05
+from training.classifier.thresholds import (
+    FALSE_POSITIVES_OF_REQUESTS,
+    FALSE_POSITIVES_OF_RESULTS,
+    behind_flagged,
+    threshold_of_flags,
+    thresholds_of_calls,
+)
 
 
 @dataclass(frozen=True)
@@ -74,18 +77,26 @@ def main() -> None:
         results=fit_results(kinds.results, wording.unseen, said[kinds.results]),
         requests=fit_requests(kinds.requests, said[kinds.requests]),
     )
+    result_threshold = threshold_of_flags(kinds.results, fits.results.unseen, FALSE_POSITIVES_OF_RESULTS)
+    tainted = behind_flagged(read, fits.results.scale, result_threshold)
+    call_threshold, tainted_threshold = thresholds_of_calls(kinds.calls, fits.calls.unseen, tainted)
     stage = FirstStage(
         results=wording.model(""),
         forest=fits.calls.forest,
         result_scale=fits.results.scale,
         call_scale=fits.calls.scale,
-        thresholds=_thresholds(kinds, fits),
+        thresholds=Thresholds(
+            call_threshold,
+            tainted_threshold,
+            result_threshold,
+            threshold_of_flags(kinds.requests, fits.requests.unseen, FALSE_POSITIVES_OF_REQUESTS),
+        ),
         call_blend=None,
         result_blend=fits.results.blend,
         request_scale=fits.requests.scale,
+        unordered=UNORDERED,
     )
-    metrics = _metrics(kinds, fits, stage.thresholds)
-    metrics["tool_call"]["episodes"] = _episodes(kinds.calls, fits, read, stage.thresholds)
+    metrics = _metrics(kinds, fits, tainted, stage.thresholds)
     alone = {"first_stage": wording.unseen, "text_model": said[kinds.results]}
     metrics["tool_result"]["auroc_of_one_stage"] = {name: _aurocs(kinds.results, m) for name, m in alone.items()}
     _write(options, kinds, stage, text, metrics)
@@ -122,43 +133,24 @@ def _said(model: Path, rows: Rows, wording: NgramModel) -> Array:
     return text_margins(model, [reading_of(sample, wording) for sample in rows.samples])
 
 
-def _thresholds(kinds: _Kinds, fits: _Fits) -> Thresholds:
-    call = _threshold(kinds.calls, fits.calls.unseen, FALSE_POSITIVES)
-    return Thresholds(
-        call=call,
-        tainted=min(call, _threshold(kinds.calls, fits.calls.unseen, FALSE_POSITIVES_TAINTED)),
-        result=_threshold(kinds.results, fits.results.unseen, FALSE_POSITIVES_OF_RESULTS),
-        request=_threshold(kinds.requests, fits.requests.unseen, FALSE_POSITIVES_OF_REQUESTS),
-    )
-
-
-def _threshold(rows: Rows, unseen: Array, rate: float) -> float:
-    return threshold_for(rows.fresh_samples, rows.harmful[rows.fresh], unseen[rows.fresh], rate)
-
-
-def _metrics(kinds: _Kinds, fits: _Fits, thresholds: Thresholds) -> dict[str, Any]:
+def _metrics(kinds: _Kinds, fits: _Fits, tainted: Mask, thresholds: Thresholds) -> dict[str, Any]:
+    calls, results, requests = fits.calls.unseen, fits.results.unseen, fits.requests.unseen
+    flagged = calls >= np.where(tainted, thresholds.tainted, thresholds.call)
+    of_calls = _figures(kinds.calls, calls, flagged)
     return {
-        "tool_call": _figures(kinds.calls, fits.calls.unseen, thresholds.call),
-        "tool_result": _figures(kinds.results, fits.results.unseen, thresholds.result),
-        "user_request": _figures(kinds.requests, fits.requests.unseen, thresholds.request),
+        "tool_call": of_calls | {"episodes": by_episode(kinds.calls.samples, kinds.calls.harmful, flagged)},
+        "tool_result": _figures(kinds.results, results, results >= thresholds.result),
+        "user_request": _figures(kinds.requests, requests, requests >= thresholds.request),
     }
 
 
-def _figures(rows: Rows, unseen: Array, threshold: float) -> dict[str, Any]:
-    return figures(rows.fresh_samples, rows.harmful[rows.fresh], unseen[rows.fresh], threshold)
+def _figures(rows: Rows, unseen: Array, flagged: Mask) -> dict[str, Any]:
+    return figures(rows.fresh_samples, rows.harmful[rows.fresh], unseen[rows.fresh], flagged[rows.fresh])
 
 
 def _aurocs(rows: Rows, margins: Array) -> dict[str, float]:
-    found = _figures(rows, margins, 0.0)
+    found = _figures(rows, margins, margins >= 0)
     return {name: each["auroc"] for name, each in found.items() if each.get("auroc") is not None}
-
-
-def _episodes(rows: Rows, fits: _Fits, read: Sequence[Sequence[float]], thresholds: Thresholds) -> dict[str, Any]:
-    """With the taint of results as the first stage alone sees it."""
-    worst = (max(map(fits.results.scale.probability, margins), default=0.0) for margins in read)
-    tainted = np.array([probability >= thresholds.result for probability in worst])
-    flagged = fits.calls.unseen >= np.where(tainted, thresholds.tainted, thresholds.call)
-    return by_episode(rows.samples, rows.harmful, flagged)
 
 
 def _write(options: argparse.Namespace, kinds: _Kinds, stage: FirstStage, text: Path, metrics: dict[str, Any]) -> None:
