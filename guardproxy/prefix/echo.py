@@ -18,21 +18,22 @@ class _Choice:
 
 
 class EchoFilter:
-    """For one answer of any number of choices. The client's text holds the prefix once (`keep`) or not at all, nor then
-    the blanks that parted it from what follows.
+    """For one answer of any number of choices. The client's text holds the prefix once (`keep`) or not at all; `trim`
+    takes out the blanks that part it from what follows, too.
 
     A text that is too short to tell (the model stopped within what may be an echo) counts as the model's own. With
     `keep` a choice that has no text at all stays without.
     """
 
-    def __init__(self, prefix: str, *, keep: bool) -> None:
+    def __init__(self, prefix: str, *, keep: bool, trim: bool = False) -> None:
         self._prefix = prefix
         self._keep = keep
+        self._trim = trim and not keep
         self._choices: dict[int, _Choice] = {}
 
     def settled(self, choices: int) -> bool:
         """Whether of so many choices all are decided, so that nothing is left to do."""
-        done = (state.echoed is not None and (state.begun or self._keep) for state in self._choices.values())
+        done = (state.echoed is not None and (state.begun or not self._trim) for state in self._choices.values())
         return len(self._choices) >= choices and all(done)
 
     @property
@@ -70,7 +71,7 @@ class EchoFilter:
         return self._shown(state, text.lstrip()[len(self._prefix) :] if echoed else text)
 
     def _shown(self, state: _Choice, text: str) -> str:
-        if self._keep or state.begun:
+        if state.begun or not self._trim:
             return text
         text = text.lstrip()
         state.begun = bool(text)

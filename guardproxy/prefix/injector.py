@@ -177,7 +177,7 @@ class Prefixer:
         """For the answer to a request that was sent with `plan`; what is not prefilled is not part of the answer."""
         if not plan.injection.position.prefills:
             return None
-        return EchoFilter(plan.injection.text, keep=self.keep)
+        return EchoFilter(plan.injection.text, keep=self.keep, trim=True)
 
     def outcome(self, plan: Plan, upstream: str, model: str, echoed: bool | None) -> Outcome:
         """What may be claimed of one answer. `echoed` is the echo filter's, None without one."""

@@ -11,7 +11,7 @@ PREFIX = "I will help."
 
 def run(pieces, *, keep, prefix=PREFIX):
     """The joined text, and whether it was seen as an echo."""
-    echo = EchoFilter(prefix, keep=keep)
+    echo = EchoFilter(prefix, keep=keep, trim=not keep)
     shown = [echo.receive(0, piece) for piece in pieces]
     return "".join(text for text in shown if text is not None) + echo.finish(0), echo.echoed
 
@@ -82,7 +82,7 @@ def test_kept_is_stripped_plus_prefix(answer):
 
 
 def test_no_text_is_held_once_it_cannot_be_an_echo():
-    echo = EchoFilter(PREFIX, keep=False)
+    echo = EchoFilter(PREFIX, keep=False, trim=True)
     assert echo.receive(0, "I will ") is None
     assert echo.receive(0, "stop") == "I will stop"
     assert echo.receive(0, " here") == " here"
@@ -98,7 +98,7 @@ def test_empty_pieces_pass_before_anything_is_held():
 
 
 def test_choices_are_apart():
-    echo = EchoFilter(PREFIX, keep=False)
+    echo = EchoFilter(PREFIX, keep=False, trim=True)
     assert echo.receive(0, "I will") is None
     assert echo.receive(1, "No") == "No"
     assert echo.echoed is False
@@ -106,3 +106,10 @@ def test_choices_are_apart():
     assert echo.receive(0, " no") == " no"
     assert echo.echoed is True
     assert echo.finish(2) == ""
+
+
+def test_the_blanks_behind_what_a_client_began_itself_are_the_answers():
+    echo = EchoFilter("The answer is", keep=False)
+    assert echo.receive(0, "The answer is") == ""
+    assert echo.receive(0, " 42.") == " 42."
+    assert echo.settled(1)

@@ -19,7 +19,7 @@ from guardproxy.offline.learn.tasks import Kind
 from guardproxy.prefix.capability import Capability
 from guardproxy.testing.persuadable import TASKS, PersuadableModel, persuadable
 
-SEARCH = Search("m", candidates=3, rounds=3, limit=10, held_out=0.25)
+SEARCH = Search("m", candidates=3, rounds=3, limit=10, held_out=0.25, seed=6)
 
 LONGER = replace(SEARCH, candidates=5, rounds=4, limit=None)
 
@@ -159,7 +159,7 @@ def test_a_folder_is_one_run(bench) -> None:
 
 def test_a_run_that_is_over_can_go_on_with_more_rounds_and_another_floor(bench) -> None:
     with persuadable(PersuadableModel()) as model:
-        short = bench.learn(model)
+        short = bench.learn(model, search=SEARCH)
         asked = len(model.asked)
         longer = bench.learn(model, search=replace(SEARCH, rounds=4, patience=9, floor=0.1))
     assert longer.state.candidates[: len(short.state.candidates)] == short.state.candidates
