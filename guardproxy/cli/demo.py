@@ -28,7 +28,8 @@ def demo(
 ) -> None:
     """Play one agent episode through the proxy.
 
-    Shows what it forwards, what it blocks, why, and how long it took.
+    Shows what it forwards, what it blocks, why, and how long it took. With the embedded model it is played again with
+    a learned prefix, through a proxy that this starts itself.
     """
     from http.client import HTTPException
 
@@ -41,12 +42,12 @@ def demo(
     try:
         if url is not None or running.answers():
             console.print(f"[dim]Through the proxy at {running.url}.[/]")
-            play(console, running, hint)
+            model = play(console, running, hint)
         else:
             console.print(f"[dim]Nothing answers at {DEFAULT_URL}, so this starts a proxy of its own.[/]")
             with own_proxy() as (own, explain):
                 model = play(console, own, explain)
-            play_with_prefix(console, model)
+        play_with_prefix(console, model)
     except (OSError, HTTPException) as error:
         fail(f"the proxy at {running.url} does not answer: {type(error).__name__}")
     except ProxyRefused as error:

@@ -186,11 +186,11 @@ def play(console: Console, proxy: Proxy, explain: Explain) -> str:
 
 
 def play_with_prefix(console: Console, model: str) -> None:
-    """Once more, if `model` is the embedded one: a prefix that was learned on it is put into its mouth."""
+    """Once more, if `model` is the embedded one, through a proxy that puts into its mouth what was learned on it."""
     if model != MODEL or not LEARNED_PREFIX.exists():
         return
     text = load_artifact(LEARNED_PREFIX).text
-    console.print(f"[dim]Again, and its turns begin with a prefix that `guardproxy learn` found: “{text}”[/]\n")
+    console.print(f"[dim]Again, and a proxy lets its turns begin with what `guardproxy learn` found: “{text}”[/]\n")
     with own_proxy(LEARNED_PREFIX) as (proxy, explain):
         _play(console, proxy, explain, model)
 

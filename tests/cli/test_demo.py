@@ -22,7 +22,9 @@ def test_through_a_proxy_of_its_own(program) -> None:
     result = program.run("demo", environ={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "COLUMNS": "200"})
     assert result.returncode == 0, result.stderr
     assert "Nothing answers at" in result.stdout or "Through the proxy at" in result.stdout
-    without, prefixed = result.stdout.split("Again, and its turns begin with a prefix that `guardproxy learn` found")
+    without, prefixed = result.stdout.split(
+        "Again, and a proxy lets its turns begin with what `guardproxy learn` found"
+    )
     assert "blocked   [guardproxy]" in without
     assert "blocked" not in prefixed
     assert "allowed   get_weather" in prefixed
