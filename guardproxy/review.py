@@ -63,10 +63,12 @@ class RequestReview:
 
 
 async def review_request(guards: Sequence[Guard], request: Request, context: Context) -> RequestReview:
-    """All guards are asked. One that fails flags the request, unless its `on_error` is allow."""
+    """All guards that read requests are asked. One that fails flags the request, unless its `on_error` is allow."""
     failed: list[Guard] = []
     found: list[Finding] = []
     for guard in guards:
+        if not guard.reads_requests:
+            continue
         findings = await _said(guard, guard.review_request(request, context), "request")
         if findings is None:
             failed.append(guard)

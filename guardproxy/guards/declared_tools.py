@@ -18,6 +18,7 @@ class DeclaredToolsGuard:
     """
 
     name = "declared_tools"
+    reads_requests = False
 
     def __init__(
         self,

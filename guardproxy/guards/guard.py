@@ -45,8 +45,13 @@ class Guard(Protocol):
         """Findings on a tool result that was not seen before; any enforced one flags it."""
         ...
 
+    @property
+    def reads_requests(self) -> bool:
+        """Whether it judges what users ask for: who does not is not asked."""
+        ...
+
     async def review_request(self, request: Request, context: Context) -> Sequence[Finding]:
-        """Findings on what the user asks for; any enforced one flags it. Empty where this guard does not judge it.
+        """Findings on what the user asks for; any enforced one flags it.
 
         A flagged request goes to the model all the same: the calls that follow are held to stricter bounds.
         """

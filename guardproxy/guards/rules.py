@@ -20,6 +20,7 @@ class RulesGuard:
     """Judges calls and tool results by a policy. In monitor mode nothing that it finds is enforced."""
 
     name = GUARD
+    reads_requests = False
 
     def __init__(
         self, *, policy: Policy, mode: Mode = Mode.ENFORCE, on_error: OnError = OnError.BLOCK, deadline_s: float = 1.0

@@ -95,6 +95,7 @@ class FakeGuard:
     deadline_s: float = 1.0
     flag_results: Callable[[str], bool] = lambda text: False
     risk: Callable[[Request], float | None] = lambda request: None  # from .5 on a request is flagged
+    reads_requests: bool = True
     seen: list[ToolCall] = field(default_factory=list)
     contexts: list[Context] = field(default_factory=list)
     delay_s: float = 0.0

@@ -60,6 +60,7 @@ class Judge:
     deadline_s: float = 1.0
     name: str = "judge"
     on_error: OnError = OnError.BLOCK
+    reads_requests: bool = False
     seen: list[ToolCall] = field(default_factory=list)
     before: list[bytes] = field(default_factory=list)
     received: Received | None = None

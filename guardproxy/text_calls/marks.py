@@ -1,9 +1,10 @@
 """The places where a call may begin that are known by their first characters: tags, tokens, actions and fences."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from guardproxy.text_calls.watch import Format, Watch
@@ -204,6 +205,22 @@ class _Kind(NamedTuple):
     unfinished: re.Pattern[str]  # at the end of a text
 
 
+@lru_cache(maxsize=128)
+def _kinds(watch: Watch) -> Sequence[_Kind]:
+    """Agents ask again and again with the same tools."""
+    kinds = [_Kind(re.compile("[`~]"), _NOTHING, _FENCE_OPEN)]
+    if Format.MARKERS in watch.formats:
+        kinds.append(_Kind(re.compile(r"[<\[✿]"), MARKER, _MARKER_OPEN))
+    if Format.CODE in watch.formats:
+        kinds.append(_Kind(re.compile("<"), code_tag(watch.tags), code_tag_open(watch.tags)))
+    if Format.XML in watch.formats and (watch.elements or watch.tools):
+        names = watch.elements, watch.tools
+        kinds.append(_Kind(re.compile("<"), element(*names), element_open(*names)))
+    if Format.REACT in watch.formats:
+        kinds.append(_Kind(re.compile("[Aa]"), ACTION, _ACTION_OPEN))
+    return tuple(kinds)
+
+
 class Marks:
     """Watches a text that comes in pieces for the first of these places. Once found, it stays found."""
 
@@ -212,16 +229,7 @@ class Marks:
         self._carry = ""  # what the last piece ended in, if it may go on as a mark
         self._before = ""  # the character before that
         self._fences = Fences() if Format.CODE in watch.formats else None
-        self._kinds = [_Kind(re.compile("[`~]"), _NOTHING, _FENCE_OPEN)]
-        if Format.MARKERS in watch.formats:
-            self._kinds.append(_Kind(re.compile(r"[<\[✿]"), MARKER, _MARKER_OPEN))
-        if Format.CODE in watch.formats:
-            self._kinds.append(_Kind(re.compile("<"), code_tag(watch.tags), code_tag_open(watch.tags)))
-        if Format.XML in watch.formats and (watch.elements or watch.tools):
-            names = watch.elements, watch.tools
-            self._kinds.append(_Kind(re.compile("<"), element(*names), element_open(*names)))
-        if Format.REACT in watch.formats:
-            self._kinds.append(_Kind(re.compile("[Aa]"), ACTION, _ACTION_OPEN))
+        self._kinds = _kinds(watch)
 
     def feed(self, piece: str, before: str) -> Mark:
         """`before` is the character before the piece. Between two pieces only what `first_characters` does not match
@@ -249,6 +257,7 @@ class Marks:
         return Mark.OPEN if len(self._carry) <= _MAX_CARRY else Mark.FOUND
 
 
+@cache
 def first_characters(formats: frozenset[Format]) -> re.Pattern[str]:
     """What a piece of text must hold for a mark or a bracket to begin in it."""
     tags = "<" * bool(formats & {Format.MARKERS, Format.CODE, Format.XML}) + "✿" * (Format.MARKERS in formats)

@@ -53,6 +53,7 @@ class _Witness:
         self.mode = Mode.ENFORCE
         self.on_error: OnError = guard.on_error
         self.deadline_s = guard.deadline_s
+        self.reads_requests = guard.reads_requests
         self._guard = guard
         self._heard = heard
 
