@@ -6,14 +6,13 @@ before their model, and nothing forks once a model ran.
 """
 
 import ctypes
-import importlib
-import importlib.util
-import sys
 from collections import deque
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import Any, Final
+
+from guardproxy.submodules import import_alone
 
 ABORTED: Final = 2  # what encoding and decoding return once they were stopped
 _LOG_ERROR: Final = 4
@@ -106,24 +105,11 @@ def load_bindings() -> ModuleType:
 
 
 def _import_bindings() -> ModuleType:
-    """`llama_cpp.llama_cpp` without what its package's `__init__` imports beside it (numpy, jinja2; 400 ms, 20 MB).
-
-    While the submodule is imported an empty package stands in for the real one, and is taken away again, so that a
-    later `import llama_cpp` works as ever and shares this submodule.
-    """
-    name = "llama_cpp"
-    if name in sys.modules:
-        return importlib.import_module("llama_cpp.llama_cpp")
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.submodule_search_locations is None:
-        raise LoadFailure("the package llama-cpp-python is not installed")
-    stand_in = ModuleType(name)
-    stand_in.__path__ = list(spec.submodule_search_locations)
-    sys.modules[name] = stand_in
+    """Without what the package imports beside them (numpy, jinja2; 400 ms, 20 MB)."""
     try:
-        return importlib.import_module("llama_cpp.llama_cpp")
-    finally:
-        del sys.modules[name]
+        return import_alone("llama_cpp", "llama_cpp")
+    except ModuleNotFoundError as error:
+        raise LoadFailure("the package llama-cpp-python is not installed") from error
 
 
 def _silence(llama: ModuleType) -> None:

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from guardproxy.policy.regex import pattern
+from guardproxy.submodules import import_alone
 
 if TYPE_CHECKING:
     import cel
@@ -64,15 +65,15 @@ class Condition:
 
 
 @cache
-def _library() -> "type[cel.Context]":
-    import cel
-
-    return cel.Context
+def _library() -> Any:
+    """The package's `__init__` would import a command line for CEL, too: 100 ms."""
+    return import_alone("cel", "cel")
 
 
 def make_context(variables: Mapping[str, CelValue]) -> "cel.Context":
     """Costs about 50 microseconds: make one a call, and only when a condition is to be evaluated."""
-    return _library()(dict(variables), {"regex": _regex})
+    context: cel.Context = _library().Context(dict(variables), {"regex": _regex})
+    return context
 
 
 def _regex(text: object, source: str) -> bool:
@@ -81,10 +82,8 @@ def _regex(text: object, source: str) -> bool:
 
 def compile_condition(source: str) -> Condition:
     """Raises ValueError that lists everything wrong with the expression."""
-    import cel
-
     try:
-        program = cel.compile(source)
+        program = _library().compile(source)
     except ValueError as error:
         raise ValueError(_syntax_error(str(error))) from None
     if faults := list(_faults(program, source)):
