@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  guardproxy serve                                      a scripted stand-in answers; no key, no network
+  guardproxy serve                                      two small stand-ins answer; no key, no network
   guardproxy serve --upstream http://127.0.0.1:8000/v1  guards a server of yours
   OPENAI_BASE_URL=https://api.openai.com/v1 OPENAI_API_KEY=… guardproxy serve
   guardproxy serve --config /etc/guardproxy             reads guardproxy.yaml there, and again when it changes
@@ -66,7 +66,7 @@ def serve(
 ) -> None:
     """Run the proxy.
 
-    Without any option it guards a scripted stand-in for a model, so that it can be tried at once.
+    Without any option it guards two stand-ins, a tiny language model and a script, so that it can be tried at once.
     """
     if context.args and not policy:  # `--policy A B` reads naturally, so it works
         raise typer.BadParameter(f"unexpected argument {context.args[0]!r}")
@@ -129,8 +129,10 @@ def _notices(service: "Service", environ: dict[str, str]) -> Iterator[str]:
 
 
 def _upstreams(settings: "Settings") -> list[str]:
+    from guardproxy.upstream.organism.answer import MODEL
+
     if _is_embedded(settings):
-        return ["a scripted stand-in, not a model; name a real server with --upstream URL"]
+        return [f"stand-ins: the tiny model {MODEL}, else a script; name a real server with --upstream URL"]
     return [f"{each.name}: {each.base_url or each.kind} for {', '.join(each.models)}" for each in settings.upstreams]
 
 

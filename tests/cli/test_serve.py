@@ -22,7 +22,7 @@ def test_it_runs_from_an_empty_folder_with_no_configuration(program, fetch) -> N
         server.process.send_signal(signal.SIGTERM)
         assert server.wait() == 0
     said = "".join(server.said)
-    assert "a scripted stand-in, not a model" in said
+    assert "stand-ins: the tiny model guardproxy-organism, else a script" in said
     assert "Traceback" not in said
     assert not list(program.folder.glob("*.jsonl")), "the working directory may be the agent's"
 
