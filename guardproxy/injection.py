@@ -66,7 +66,9 @@ class PrefixStage:
                 return request
 
     def receive(self, frame: Frame) -> Sequence[Frame]:
-        """What to send for a frame that may leave: its text without the echo, or nothing while it may yet be one."""
+        """What of a frame is judged and sent: its text without the echo, or nothing while it may yet be one. Before the
+        gate, since a text may be a call only without what stood before it.
+        """
         if self._echo is None:
             return (frame,)
         return self._echo.receive(frame)

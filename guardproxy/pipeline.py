@@ -141,8 +141,9 @@ async def _ask(talk: _Talk, attempt: _Attempt) -> None:
     gate, stage, limit = attempt.gate, attempt.stage, talk.runtime.limits.event_bytes
 
     async def take(frame: Frame) -> bool:
-        for leaving in gate.receive(frame):
-            await _send(talk, attempt, _with_earlier_usage(talk, leaving))
+        for shown in stage.receive(frame):
+            for leaving in gate.receive(shown):
+                await _send(talk, attempt, _with_earlier_usage(talk, leaving))
         if gate.holding:
             talk.exchange.begin_hold()
         elif talk.exchange.hold_since is not None:  # what was suspected is no call
@@ -169,8 +170,7 @@ def _written(talk: _Talk, attempt: _Attempt, frame: Frame) -> Iterator[Frame]:
     if talk.writing is not attempt:
         talk.writing = attempt
         talk.writer.begin_attempt()
-    for leaving in attempt.stage.receive(frame):
-        yield from talk.writer.write(leaving)
+    yield from talk.writer.write(frame)
 
 
 async def _ask_once(talk: _Talk, request: Request) -> Frame:

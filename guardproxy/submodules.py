@@ -3,7 +3,10 @@
 import importlib
 import importlib.util
 import sys
+from threading import Lock
 from types import ModuleType
+
+_loading = Lock()  # of all: while one stands in, another must neither see it nor take it away
 
 
 def import_alone(package: str, submodule: str) -> ModuleType:
@@ -12,7 +15,11 @@ def import_alone(package: str, submodule: str) -> ModuleType:
     While it is imported an empty package stands in for the real one, and is taken away again, so that a later import
     of the package works as ever and shares this submodule.
     """
-    name = f"{package}.{submodule}"
+    with _loading:
+        return _imported(package, f"{package}.{submodule}")
+
+
+def _imported(package: str, name: str) -> ModuleType:
     if package in sys.modules:
         return importlib.import_module(name)
     spec = importlib.util.find_spec(package)

@@ -123,13 +123,25 @@ def test_an_echo_is_stripped_from_a_stream(pieces: list[str]) -> None:
     ],
 )
 def test_a_call_that_begins_a_line_only_without_the_echo_is_judged(lead: str, said: str) -> None:
-    """What stands before it is taken out only after it was looked at."""
+    """What is looked at is what the client reads."""
     tools = [{"type": "function", "function": {"name": "bash", "parameters": {"type": "object"}}}]
     written = lead + said
     pieces = [written[i : i + 5] for i in range(0, len(written), 5)]
     under_test = prefixed(stream_of(*pieces), guard=FakeGuard(lambda call: [finding(Verdict.BLOCK)]))
     received = under_test.ask(chat.request(tools=tools, stop=["\nObservation:"]))
     assert received.done
+    assert b"rm -rf" not in received.seen
+
+
+@pytest.mark.parametrize("lead", [PREFIX, f"{PREFIX} ", f"{PREFIX}\n    ", "    "])
+@pytest.mark.parametrize("said", ['import os\nos.system("rm -rf /")\n', 'out = bash(command="rm -rf /")\nprint(out)'])
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_is_a_program_only_without_the_echo_is_judged(lead: str, said: str, stream: bool) -> None:
+    whole = [chat.body(chat.completion({"content": lead + said}, finish_reason="stop"))]
+    guard = FakeGuard(lambda call: [finding(Verdict.BLOCK)])
+    under_test = prefixed(stream_of(*(lead + said)) if stream else whole, guard=guard)
+    received = under_test.ask(chat.request(stop=["<end_code>"], stream=stream))
+    assert len(guard.seen) == 1
     assert b"rm -rf" not in received.seen
 
 
