@@ -1,7 +1,8 @@
 """READ FIRST: the path of a request, top to bottom. Streamed and whole answers take the same one.
 
     surface.parse -> stored past -> review of unseen tool results and of the request -> learned prefix -> upstream
-                  -> frames -> gate -> review of the turn -> allow | rewrite | reask (and round again) | block
+                  -> frames -> the prefix's echo out -> gate -> review of the turn
+                  -> allow | rewrite | reask (and round again) | block
 
 What is here sees protocols and plain values only; `app.py` owns the socket and is where errors become responses.
 """
